@@ -1,0 +1,159 @@
+"""The cases: what daskagents does, and the alternative, in the same run on the same machine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from distributed import Client
+
+import daskagents as da
+from benchmarks.measure import Row, peak_memory, seconds
+from daskagents import models
+
+
+class Voter(da.Agent):
+    """The rule-based agent of the budget: two fields, one draw, two values replied."""
+
+    lean: float = 0.0
+    votes: int = 0
+
+    def reply(self, message: da.Message) -> Any:
+        """Lean somewhere, and vote."""
+        self.lean = self.rng.uniform(-1, 1)
+        self.votes += 1
+        return {"lean": self.lean, "votes": self.votes}
+
+
+class Waiter(da.Agent):
+    """An agent that waits for a model."""
+
+    last: float = 0.0
+
+    async def reply(self, message: da.Message) -> Any:
+        """Ask, and take the answer."""
+        answer = await self.chat("How much?")
+        self.last = float(answer.text)
+        return {"guess": self.last}
+
+
+class Walker(da.Agent):
+    """The smallest agent, for what a round costs apart from the agents."""
+
+    place: float = 0.0
+
+    def reply(self, message: da.Message) -> Any:
+        """Take a step."""
+        self.place += self.rng.uniform(-1, 1)
+        return {"place": self.place}
+
+
+def ask(agents: Waiter | Voter, rounds: int = 1) -> Iterator[Any]:
+    """Ask everybody, round after round."""
+    for _ in range(rounds):
+        yield agents.reply()  # type: ignore[call-arg]
+
+
+class _Object:
+    """The same voter as a plain Python object."""
+
+    def __init__(self) -> None:
+        self.lean, self.votes = 0.0, 0
+
+    def reply(self, draw: random.Random) -> dict[str, float]:
+        self.lean = draw.uniform(-1, 1)
+        self.votes += 1
+        return {"lean": self.lean, "votes": self.votes}
+
+
+def rule_based(client: Client, agents: int, rounds: int) -> Row:
+    """Measure replies per second of rule-based agents, written down, against a plain loop."""
+    objects, draw = [_Object() for _ in range(agents)], random.Random(0)
+    loop = [agents / seconds(lambda: [o.reply(draw) for o in objects]) for _ in range(3)]
+    del objects
+    ours = []
+    for _ in range(3):
+        result = da.run(ask, da.Population(Voter, agents), client=client, rounds=rounds)
+        steady = result["seconds"].values[rounds // 4 :]
+        ours.append(agents * len(steady) / float(steady.sum()))
+    return Row(
+        f"{agents:,} `def reply` agents, replies written, replies/s",
+        ours,
+        "1/s",
+        "plain loop over objects, one process",
+        loop,
+        "0.7 million/s",
+    )
+
+
+async def _sleeps(agents: int) -> None:
+    await asyncio.gather(*(asyncio.sleep(1.0) for _ in range(agents)))
+
+
+def waiting(client: Client, agents: int, repeats: int) -> list[Row]:
+    """Measure one round of agents that each wait a second, against one-process asyncio."""
+    gather = [seconds(lambda: asyncio.run(_sleeps(agents))) for _ in range(repeats)]
+    model = models.Dummy(latency=1.0, answer="50")
+    ours = []
+    with peak_memory() as peak:
+        for _ in range(repeats):
+            population = da.Population(Waiter, agents)
+            ours.append(seconds(lambda p=population: da.run(ask, p, client=client, model=model)))  # type: ignore[misc]
+        memory = peak()
+    what = f"{agents:,} agents awaiting a 1 s dummy, one round"
+    return [
+        Row(f"{what}, s", ours, "s", "asyncio.gather of 1 s sleeps, s", gather, "20 s at 10^6"),
+        Row(f"{what}, peak memory of all processes, GiB", [memory], "GiB", asked="3 GiB at 10^6"),
+    ]
+
+
+def fixed_cost(client: Client, rounds: int, *, read: bool) -> list[Row]:
+    """Measure a round of 8 small blocks early and late in a run, and the scheduler's tasks."""
+    first, last, tasks = [], [], []
+    early = rounds // 6
+
+    def walk(walkers: Any, rounds: int) -> Iterator[Any]:
+        message: Any = None
+        start = time.perf_counter()
+        for number in range(1, rounds + 1):
+            replies = walkers.reply(message)
+            message = replies["place"].mean()
+            if read:
+                message = float(message)
+            yield replies.assign(mean=message)
+            if number in (early, rounds - early, rounds):
+                now = time.perf_counter()
+                if number != rounds - early:
+                    (first if number == early else last).append((now - start) / early * 1e3)
+                    tasks.append(client.run_on_scheduler(_tasks))
+                start = now
+
+    population = da.Population(Walker, 8 * 4_096)
+    da.run(walk, population, client=client, rounds=rounds)
+    how = "a value read each round" if read else "look-ahead"
+    asked = "80 ms" if read else "50 ms"
+    return [
+        Row(
+            f"a round of 8 blocks, {how}, last {early} of {rounds}, ms",
+            last,
+            "ms",
+            f"the first {early}",
+            first,
+            f"{asked}; ratio 1",
+        ),
+        Row(
+            f"tasks on the scheduler after {rounds} rounds, {how}",
+            [float(tasks[1])],
+            "tasks",
+            f"after {early}",
+            [float(tasks[0])],
+            "ratio 1",
+        ),
+    ]
+
+
+def _tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)

@@ -1,0 +1,271 @@
+"""Agents: what a user writes as a class, and what one agent may touch."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from daskagents.errors import FieldError, UsageError
+from daskagents.fields import MISSING, Field, make_field
+from daskagents.message import Message
+from daskagents.models.base import Answer, Request
+from daskagents.rng import Draws, Rng, step_key
+
+if TYPE_CHECKING:
+    from daskagents.step import Host
+
+#: Names that mean something to every agent and so cannot be fields.
+RESERVED = frozenset(
+    ["id", "rng", "env", "inbox", "chat", "send", "memory", "remember", "memory_limit", "reply", "reply_block", "fail", "round", "agent", "failed", "n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"]
+)
+
+
+class _Reader:
+    """Reads a field that was not assigned in this step from the agent's row."""
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+
+    def __get__(self, agent: Agent | None, owner: type[Agent]) -> Any:
+        if agent is None:
+            return None if self.field.required else self.field.default
+        if agent._host is not None:
+            return agent._host.item(self.field.name, agent._row)
+        if self.field.required:
+            raise AttributeError(f"{owner.__name__}.{self.field.name} has no value yet")
+        return self.field.default
+
+
+class Agent:
+    """One agent: a row of state, and the behaviour of its class.
+
+    Subclass it, declare fields with annotations, and write `reply`. Each annotated name is a
+    column of the population; assigning it on ``self`` is the only way to change an agent. Values
+    are immutable: float, int, bool, str, bytes, tuple, None, an Enum or a frozen dataclass.
+
+    Parameters
+    ----------
+    **values
+        Values of the declared fields, by name; the others get their defaults.
+
+    Attributes
+    ----------
+    id : int
+        The agent's number in its population, from 0.
+    rng : Rng
+        Random numbers that depend on the run's seed, the population, the agent, the step and how
+        many were drawn, and on nothing else.
+    memory : tuple of Message
+        What the agent remembers, oldest first; bounded by the class attribute ``memory_limit``.
+
+    Raises
+    ------
+    FieldError
+        When the class is made: for a field of a mutable type, a reserved name, or a default that
+        does not fit. When an agent is made: for an unknown field or a value that does not fit.
+
+    Examples
+    --------
+    >>> import daskagents as da
+    >>> class Voter(da.Agent):
+    ...     lean: float = 0.0
+    ...     votes: int = 0
+    ...
+    ...     def reply(self, message):
+    ...         self.votes += 1
+    ...         return {"yes": self.lean > 0}
+    >>> Voter(lean=0.5).reply(da.Message("Well?"))
+    {'yes': True}
+
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_host", "_row", "id", "rng")
+
+    #: How many messages an agent remembers; None for all.
+    memory_limit: ClassVar[int | None] = None
+    __fields__: ClassVar[dict[str, Field]] = {}
+
+    id: int
+    rng: Rng
+    _host: Host | None
+    _row: int
+
+    def __init__(self, **values: Any) -> None:
+        self._host, self._row, self.id = None, 0, 0
+        self.rng = Draws(step_key(0, type(self).__name__, 0), _NOBODY).rng(0)
+        for name, value in values.items():
+            if name not in self.__fields__ or name == "_turns":
+                raise FieldError(unknown_field(type(self), name))
+            setattr(self, name, self.__fields__[name].coerce(value))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        fields: dict[str, Field] = {}
+        for base in reversed(cls.__mro__[1:]):
+            fields |= base.__dict__.get("__own_fields__", {})
+        own = _own_fields(cls)
+        cls.__own_fields__ = own  # type: ignore[attr-defined]
+        cls.__fields__ = fields | own
+        for name, field in own.items():
+            setattr(cls, name, _Reader(field))
+        _check_behaviour(cls)
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name, '?')!r}" for name in self.__fields__)
+        return f"{type(self).__name__}({', '.join(s for s in shown if s[0] != '_')})"
+
+    def _values(self) -> dict[str, Any]:
+        """Return the value of every field, of an agent that stands alone."""
+        return {name: getattr(self, name) for name in self.__fields__}
+
+    @property
+    def memory(self) -> tuple[Message, ...]:
+        """What this agent remembers, oldest first."""
+        return tuple(Message(*turn) for turn in self._turns)  # type: ignore[attr-defined]
+
+    def remember(self, message: Message | Answer | str) -> None:
+        """Add a message to the memory; an `Answer` as what the agent itself said.
+
+        Past ``memory_limit`` messages the oldest are forgotten.
+        """
+        said = as_message(message)
+        content = said.content
+        if not isinstance(content, str | float | int | bool | bytes | None):
+            content = str(content)
+        turns = (*self._turns, (content, said.role, said.name))  # type: ignore[attr-defined]
+        limit = self.memory_limit
+        self._turns = turns if limit is None else turns[max(0, len(turns) - limit) :]
+
+    async def chat(
+        self,
+        messages: Sequence[Message | Answer | str] | Message | str = (),
+        *,
+        system: str = "",
+        schema: type[Any] | None = None,
+        **sampling: Any,
+    ) -> Answer:
+        """Ask the model of this agent's population, or of the run.
+
+        Parameters
+        ----------
+        messages
+            The conversation: strings (said by the user), messages, answers, or the memory.
+        system
+            What the model is told before; leave out what is the agent's own if many agents
+            share the rest, or put it last: servers keep the shared beginning.
+        schema
+            A frozen dataclass; the answer's ``value`` is then an instance of it.
+        **sampling
+            Parameters of this call, such as ``temperature=0.2``.
+
+        Returns
+        -------
+        Answer
+            With ``text``, ``value``, ``tokens``, ``prompt_tokens``, ``completion_tokens``.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be asked or its answer cannot be used. An agent that lets it pass
+            keeps its old state and is counted as failed.
+
+        """
+        if self._host is None:
+            raise UsageError(
+                f"this {type(self).__name__} stands alone and has no model; put it into a"
+                " population, or da.spawn(agent, model=...)"
+            )
+        if isinstance(messages, str | Message | Answer):
+            messages = (messages,)
+        turns = tuple(as_message(message) for message in messages)
+        if system:
+            turns = (Message(system, "system"), *turns)
+        return await self._host.chat(self, Request(turns, schema, sampling, self.rng))
+
+
+def as_message(message: Message | Answer | str) -> Message:
+    """Return what was said as a message: a str by the user, an answer by the assistant."""
+    if isinstance(message, Message):
+        return message
+    if isinstance(message, Answer):
+        return Message(message.text, "assistant")
+    if isinstance(message, str):
+        return Message(message)
+    raise UsageError(f"a message is a str, a Message or an Answer, not {message!r}")
+
+
+def behaviour(cls: type[Agent], method: str) -> Any:
+    """Return the function of `cls` that answers `method`, or raise a `UsageError`."""
+    function = getattr(cls, method, None)
+    if method.startswith("_") or not inspect.isfunction(function):
+        known = sorted(
+            name
+            for name in dir(cls)
+            if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
+        )
+        known = [name for name in known if name not in {"chat", "remember"}]
+        raise UsageError(f"{cls.__name__} has no method {method!r}; it has {', '.join(known)}")
+    return function
+
+
+def unknown_field(cls: type[Agent], name: str) -> str:
+    """Say that `name` is no field of `cls`, and which there are."""
+    known = ", ".join(field for field in cls.__fields__ if not field.startswith("_"))
+    return (
+        f"{cls.__name__} has no field {name!r}; "
+        + (f"its fields are {known}; " if known else "it declares none; ")
+        + f"declare it in the class as `{name}: float = 0.0`, with the type that you mean"
+    )
+
+
+def _own_fields(cls: type[Agent]) -> dict[str, Field]:
+    """Make the fields that the body of `cls` itself declares."""
+    found = {}
+    for name, annotation in _annotations(cls).items():
+        if typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
+            continue
+        if name in RESERVED or name.startswith("__"):
+            raise FieldError(f"{cls.__name__}.{name}: this name is reserved; choose another")
+        default = cls.__dict__.get(name, MISSING)
+        found[name] = make_field(cls.__name__, name, annotation, default)
+    return found
+
+
+def _annotations(cls: type[Agent]) -> dict[str, Any]:
+    """Return the annotations of the class body, those written as text resolved."""
+    module = sys.modules.get(cls.__module__)
+    scope = {**(vars(module) if module else {}), cls.__name__: cls}
+    try:
+        return inspect.get_annotations(cls, globals=scope, locals=dict(vars(cls)), eval_str=True)
+    except NameError as error:
+        raise FieldError(
+            f"{cls.__name__}: an annotation cannot be read ({error}); define its type at the top"
+            " of the module, before the class"
+        ) from None
+
+
+def _check_behaviour(cls: type[Agent]) -> None:
+    """Refuse a behaviour that no step can call."""
+    for name in ("reply", "reply_block"):
+        function = cls.__dict__.get(name)
+        if function is None:
+            continue
+        if not inspect.isfunction(function) or len(inspect.signature(function).parameters) != 2:
+            raise UsageError(
+                f"{cls.__name__}.{name} must be a method of two arguments:"
+                f" def {name}(self, message)"
+            )
+
+
+_NOBODY = np.zeros(1, np.int64)
+
+# The memory is a field like any other, kept as (content, role, name) and read through `memory`.
+_turns = make_field("Agent", "_turns", tuple, ())
+Agent.__own_fields__ = {"_turns": _turns}  # type: ignore[attr-defined]
+Agent.__fields__ = dict(Agent.__own_fields__)  # type: ignore[attr-defined]
+Agent._turns = _Reader(_turns)  # type: ignore[attr-defined]

@@ -1,0 +1,161 @@
+"""Arguments of a workflow from what a command line says: populations and options."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from daskagents.agent import Agent
+from daskagents.errors import UsageError
+from daskagents.loading import Program, own
+from daskagents.options import did_you_mean, hints_of, read
+from daskagents.population import Population
+from daskagents.run import run
+
+#: Agents of a population whose size nobody said.
+AGENTS = 100
+
+_RUN = frozenset(
+    name for name, p in inspect.signature(run).parameters.items() if p.kind is p.KEYWORD_ONLY
+)
+
+
+def arguments(
+    program: Program, options: Mapping[str, str], agents: int | None = None
+) -> dict[str, Any]:
+    """Make the arguments of a workflow from texts.
+
+    A parameter that is annotated with an agent class, or ``Annotated[Population, AgentClass]``,
+    gets a population of that class; so does one that has neither an annotation nor a default, if
+    the file has one agent class. An option of its name chooses another class of the file, or a
+    function of the file that returns a population: its parameters are options too, but for
+    ``agents``, the number of agents. Every other parameter is an option.
+
+    Parameters
+    ----------
+    program
+        The workflow.
+    options
+        Values by name, as texts; they are read as the annotation of the parameter says, or as
+        the type of its default. A float may be a fraction such as ``2/3``.
+    agents
+        Rows of each population; None for 100, or what a function says by default.
+
+    Raises
+    ------
+    UsageError
+        If there is no such parameter, or a value cannot be read or does not fit.
+
+    """
+    if agents is not None and agents < 1:
+        raise UsageError(f"--agents {agents}: give 1 or more")
+    parameters = inspect.signature(program.workflow).parameters
+    classes = {name: _class_for(program, p) for name, p in parameters.items()}
+    makers = {
+        name: _maker(program, name, cls, options.get(name))
+        for name, cls in classes.items()
+        if cls is not None
+    }
+    readers = [program.workflow, *(m for m in makers.values() if not isinstance(m, type))]
+    _check_names(program, options, readers, makers)
+    found = read(program.workflow, options, skip=makers)
+    for name, maker in makers.items():
+        found[name] = _make(program, maker, options, agents)
+    for name, p in parameters.items():
+        if name not in found and p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD:
+            raise UsageError(f"{program.workflow.__name__} needs {name}: add -p {name}=...")
+    return found
+
+
+def _class_for(program: Program, parameter: inspect.Parameter) -> type[Agent] | None:
+    """Return the class that a parameter is to be a population of; None where it is an option."""
+    hint: Any = hints_of(program.workflow).get(parameter.name)
+    if _is_agent_class(hint):
+        return hint  # type: ignore[no-any-return]
+    if typing.get_origin(hint) is typing.Annotated:
+        return next((cls for cls in typing.get_args(hint) if _is_agent_class(cls)), None)
+    bare = parameter.annotation is parameter.empty and parameter.default is parameter.empty
+    if hint is not Population and not (bare and parameter.kind is parameter.POSITIONAL_OR_KEYWORD):
+        return None
+    classes = own(program.module, _is_agent_class)
+    if len(classes) == 1:
+        return next(iter(classes.values()))  # type: ignore[no-any-return]
+    name = f"{program.workflow.__name__}({parameter.name})"
+    if not classes:
+        raise UsageError(f"{program.file}: there is no agent class for {name}")
+    raise UsageError(
+        f"{program.file}: {name} could be a population of {', '.join(classes)}; say which:"
+        f" {parameter.name}: {next(iter(classes))}"
+    )
+
+
+def _is_agent_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Agent) and value is not Agent
+
+
+def _maker(
+    program: Program, parameter: str, default: type[Agent], chosen: str | None
+) -> type[Agent] | Callable[..., Any]:
+    """Return what makes the population of a parameter: a class, or a function of the file."""
+    if chosen is None:
+        return default
+    choices = own(program.module, lambda v: _is_agent_class(v) or _makes_population(v))
+    choices.setdefault(default.__name__, default)
+    if chosen not in choices:
+        raise UsageError(
+            f"{parameter}={chosen}: there is no such class or function in {program.file}; choose"
+            f" one of {', '.join(choices)}{did_you_mean(chosen, choices)}"
+        )
+    return choices[chosen]  # type: ignore[no-any-return]
+
+
+def _makes_population(value: Any) -> bool:
+    if not inspect.isfunction(value) or inspect.isgeneratorfunction(value):
+        return False
+    return typing.get_type_hints(value).get("return") is Population
+
+
+def _make(
+    program: Program,
+    maker: type[Agent] | Callable[..., Any],
+    options: Mapping[str, str],
+    agents: int | None,
+) -> Any:
+    """Make one population."""
+    if isinstance(maker, type):
+        return Population(maker, AGENTS if agents is None else agents)
+    found = read(maker, options)
+    if "agents" in (parameters := inspect.signature(maker).parameters):
+        if agents is not None or parameters["agents"].default is inspect.Parameter.empty:
+            found["agents"] = AGENTS if agents is None else agents
+    elif agents is not None:
+        raise UsageError(f"{maker.__name__} says itself how many agents there are; leave --agents")
+    try:
+        return maker(**found)
+    except (ValueError, TypeError, OSError) as error:
+        raise UsageError(f"{program.line_of(error)}{error}") from error
+
+
+def _check_names(
+    program: Program,
+    options: Mapping[str, str],
+    readers: Iterable[Callable[..., Any]],
+    makers: Mapping[str, Any],
+) -> None:
+    """Refuse options that nothing reads."""
+    known: dict[str, None] = {}
+    for reader in readers:
+        known |= dict.fromkeys(inspect.signature(reader).parameters)
+    known.pop("agents", None)
+    for name in options:
+        if name in _RUN:
+            raise UsageError(
+                f"-p {name}=...: this is for the run itself; see daskagents run --help"
+            )
+        if name not in known:
+            raise UsageError(
+                f"{program.workflow.__name__} has no parameter {name!r}; it has"
+                f" {', '.join(known)}{did_you_mean(name, known)}"
+            )

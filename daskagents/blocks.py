@@ -1,0 +1,69 @@
+"""Blocks of agents on disk: Zarr groups that `xr.open_zarr` opens, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from daskagents.columns import Column, Ragged, from_arrays, ragged_strings
+from daskagents.errors import FolderError
+from daskagents.step import Block
+
+_DIMS = {"values": "agent", "mask": "agent", "offsets": "offset", "data": "byte"}
+
+
+def write(block: Block, path: Path) -> None:
+    """Write a block as one Zarr group, which appears whole or not at all.
+
+    A column is one array along ``agent``, or, for text, the ``offsets`` of the agents' values in
+    the bytes ``data``; None is marked in a ``mask``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    group = zarr.create_group(draft, attributes={"first": block.first, "agents": block.n})
+    for name, column in block.columns.items():
+        for part, array in column.arrays().items():
+            group.create_array(
+                name if part == "values" else f"{name}.{part}",
+                data=array,
+                chunks=(max(1, len(array)),),
+                compressors=None,
+                # every text has a length of its own, so its dimensions are its own too
+                dimension_names=[_DIMS[part] if _DIMS[part] == "agent" else f"{name}.{part}"],
+            )
+    try:
+        os.rename(draft, path)
+    except OSError:  # another attempt was first; it wrote the same
+        shutil.rmtree(draft)
+        if not path.exists():
+            raise
+
+
+def read(path: Path) -> Block:
+    """Read a block back."""
+    try:
+        group = zarr.open_group(path, mode="r")
+    except FileNotFoundError:
+        raise FolderError(f"{path} holds no block of agents") from None
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, array in group.arrays():
+        name, _, part = key.partition(".")
+        parts.setdefault(name, {})[part or "values"] = np.asarray(array[:])
+    columns = {name: from_arrays(arrays) for name, arrays in parts.items()}
+    first, n = group.attrs["first"], group.attrs["agents"]
+    return Block(int(first), int(n), columns)  # type: ignore[arg-type]
+
+
+def text_column(values: NDArray[Any]) -> Ragged:
+    """Return texts as offsets and bytes."""
+    return ragged_strings(["" if v is None else str(v) for v in values.tolist()])
+
+
+__all__ = ["Column", "read", "text_column", "write"]

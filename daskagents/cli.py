@@ -1,0 +1,316 @@
+"""The command line: ``daskagents run WORKFLOW.py``."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import signal
+import threading
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import dask
+import typer
+from distributed import Client
+from rich.console import Console
+from rich.text import Text
+
+import daskagents
+from daskagents import models
+from daskagents.agent import Agent
+from daskagents.arguments import arguments
+from daskagents.closing import show_results
+from daskagents.cluster import start_cluster
+from daskagents.errors import DaskAgentsError, EndpointError, UsageError
+from daskagents.loading import Program, load
+from daskagents.models.base import Model
+from daskagents.models.local import install_model
+from daskagents.population import Population
+from daskagents.run import run
+from daskagents.session import MAX_FAILED
+from daskagents.workflow import bind
+
+_FAILED, _WRONG_USE, _INTERRUPTED = 1, 2, 130
+
+_LOCAL = (
+    "The local model is a very small one: it shows that the system works with a language model."
+    " Its answers say nothing about how people behave, or larger models."
+)
+
+#: Ctrl-C reaches the worker processes too; it is for us to end them.
+_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show where errors come from.")]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    words
+        What follows the command's name; None for what the process was started with.
+
+    Returns
+    -------
+    int
+        0; 1 if a run failed, 2 if something was asked for wrongly, 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["--version"])
+    daskagents 0.1.0
+    0
+
+    """
+    try:
+        code = app(words, prog_name="daskagents", standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own errors have it
+            raise
+        _tell(f"{error.format_message()} (see daskagents --help)", "error")
+        return _WRONG_USE
+    return code if isinstance(code, int) else 0
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"daskagents {daskagents.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which this is."),
+    ] = False,
+) -> None:
+    """Very large societies of language-model agents, as one object, on Dask."""
+
+
+@app.command("install-model")
+def _install_model(debug: Debug = False) -> None:
+    """Install the weights of the small model that --model local runs."""
+    with _one_error(_Doing(), debug):
+        install_model()
+
+
+@app.command("run")
+def _run(
+    workflow: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKFLOW.py[:NAME]",
+            help="The file, and which of its workflows.",
+            show_default=False,
+        ),
+    ],
+    agents: Annotated[
+        int | None,
+        typer.Option("--agents", "-n", min=1, help="How many agents. \\[default: 100]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|random|URL|NAME",
+            help="What agents ask: a small model on this machine, nobody (random answers), an"
+            " OpenAI-compatible endpoint, or a model of OPENAI_BASE_URL. \\[default: local, where"
+            " agents ask one]",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", metavar="NAME=VALUE", help="A parameter of the workflow. Repeat as needed."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What everything random follows from.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run directory, new or empty. \\[default: runs/WORKFLOW-DATE-TIME]"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. \\[default: one per core]")
+    ] = None,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Run in this process, with no workers.")
+    ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")
+    ] = None,
+    max_failed: Annotated[
+        float, typer.Option(min=0, max=1, help="Fraction of agents that may fail in a step.")
+    ] = MAX_FAILED,
+    debug: Debug = False,
+) -> None:
+    """Run a workflow, show its rounds, and draw what the agents replied."""
+    doing = _Doing()
+    with _one_error(doing, debug), _quiet_interrupt():
+        where = _where(sync, scheduler, workers)
+        doing.program = program = load(workflow)
+        given = arguments(program, _pairs(option or ()), agents)
+        bind(program.workflow, (), given)
+        doing.folder = folder = out or _free_folder(program.workflow.__name__)
+        asked = _model(model, given.values())
+        with where as client:
+            results = run(
+                program.workflow,
+                client=client,
+                model=asked,
+                seed=seed,
+                out=folder,
+                max_failed=max_failed,
+                **given,
+            )
+        show_results(results, folder)
+
+
+@dataclass
+class _Doing:
+    """What the command is at, for the message of an error."""
+
+    program: Program | None = None
+    folder: Path | None = None
+
+    @property
+    def left(self) -> str:
+        """Say where that is which a run left on disk."""
+        if self.folder is None or not (self.folder / "run.json").exists():
+            return ""
+        return f"The rounds until then are in {self.folder}"
+
+
+@contextmanager
+def _one_error(doing: _Doing, debug: bool) -> Iterator[None]:
+    """Turn an error into one message and an exit code."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exception(error)
+        if isinstance(error, KeyboardInterrupt):
+            _tell("interrupted", "error")
+            code = _INTERRUPTED
+        else:
+            _tell(_message(error, doing.program, debug), "error")
+            code = _WRONG_USE if isinstance(error, UsageError | EndpointError) else _FAILED
+        if doing.left and code != _WRONG_USE:
+            _tell(doing.left)
+        raise typer.Exit(code) from None
+
+
+@contextmanager
+def _quiet_interrupt() -> Iterator[None]:
+    """At Ctrl-C, keep Dask from writing of all that is torn down; at a second one, do not wait."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        logging.disable()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _message(error: Exception, program: Program | None, debug: bool) -> str:
+    """Return what is to be said of an error."""
+    if isinstance(error, DaskAgentsError):
+        return str(error)
+    line = program.line_of(error) if program else ""
+    hint = "" if debug else " (--debug shows where it comes from)"
+    return f"{line}{type(error).__name__}: {error}{hint}"
+
+
+def _tell(text: str, what: str = "") -> None:
+    """Write something for people to standard error, as it is and on one line."""
+    said = Text(f"{what}: " if what else "", style="bold red").append(
+        text, style="not bold default"
+    )
+    Console(stderr=True).print(said, soft_wrap=True)
+
+
+def _pairs(options: Iterable[str]) -> dict[str, str]:
+    """Split options at their first equals sign."""
+    found = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"-p {option}: give a parameter and its value, such as -p rounds=5")
+        found[name] = value
+    return found
+
+
+def _free_folder(name: str) -> Path:
+    """Return a run directory that is not there yet."""
+    first = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def _where(sync: bool, scheduler: str | None, workers: int | None) -> Any:
+    """Return a context that gives `run` its client."""
+    given = {"--sync": sync, "--scheduler": scheduler, "--workers": workers}
+    chosen = [name for name, value in given.items() if value]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)}: give one of them, they exclude each other")
+    return _client("sync" if sync else scheduler, workers)
+
+
+@contextmanager
+def _client(known: str | None, workers: int | None) -> Iterator[Client | str]:
+    """Yield what is known, or the client of a cluster that is started for it."""
+    if known is not None:
+        yield known
+        return
+    with dask.config.set({"distributed.worker.preload": [_DEAF]}):
+        cluster = start_cluster(workers)
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def _model(said: str | None, given: Iterable[Any]) -> Model | None:
+    """Return the model of the run."""
+    populations = [value for value in given if isinstance(value, Population)]
+    if said is None and not any(p.model is None and _waits(p.cls) for p in populations):
+        return None
+    if said in (None, "local"):
+        _tell(_LOCAL)
+        return models.local()
+    if said == "random":
+        return models.Dummy(answer=None)
+    if said.startswith(("http://", "https://")):
+        return models.OpenAI(base_url=said)
+    return models.OpenAI(said)
+
+
+def _waits(cls: type[Agent]) -> bool:
+    """Whether agents of a class may ask a model: they wait for something in some method."""
+    own = {
+        name
+        for base in cls.__mro__
+        if issubclass(base, Agent) and base is not Agent
+        for name in vars(base)
+    }
+    return any(inspect.iscoroutinefunction(getattr(cls, name)) for name in own)

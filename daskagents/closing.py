@@ -1,0 +1,89 @@
+"""What is shown of a run when it has ended: a table of its rounds, and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from daskagents.plotting import distributions, numeric
+
+#: Rounds that the table shows: of more, the first and the last.
+_ROWS = 24
+#: What a run itself says of each round, and what it is called here.
+_OWN = {"n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"}
+
+
+def show_results(results: xr.Dataset, folder: Path, console: Console | None = None) -> None:
+    """Show a table of the rounds, draw a picture into the run directory, and say where it all is.
+
+    Parameters
+    ----------
+    results
+        What the run returned.
+    folder
+        The run directory.
+    console
+        Where it is shown; by default standard output.
+
+    """
+    console = console or Console()
+    console.print(_table(results))
+    said = Table.grid(padding=(0, 2))
+    said.add_row("results", str(folder))
+    names = numeric(results)
+    if names and results.sizes["round"]:
+        picture = folder / f"{names[0]}.png"
+        distributions(results, names[0]).savefig(picture)
+        said.add_row("picture", str(picture))
+    console.print(said, soft_wrap=True)
+
+
+def _table(results: xr.Dataset) -> Table:
+    """Return a row per round: what the workflow said of it, the means of replies, and its cost."""
+    columns = _columns(results)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    count = results.sizes.get("round", 0)
+    for at in range(count):
+        if count <= _ROWS or at < _ROWS // 2 or at >= count - _ROWS // 2:
+            table.add_row(*(values[at] for values in columns.values()))
+        elif at == _ROWS // 2:
+            table.add_row("...")
+    return table
+
+
+def _columns(results: xr.Dataset) -> dict[str, list[str]]:
+    """Return the cells of the table by the head of their column."""
+    columns = {"round": [str(at + 1) for at in range(results.sizes.get("round", 0))]}
+    said = [str(name) for name, values in results.data_vars.items() if values.dims == ("round",)]
+    for name in sorted(set(said) - _OWN, key=lambda name: (name != "winner", name)):
+        columns[name] = [_cell(value) for value in results[name].values]
+    for name in numeric(results):
+        values = results[name]
+        dim = str(values.dims[1])
+        means, spreads = values.mean(dim).values, values.std(dim).values
+        columns[f"{name} (mean ± sd)"] = [
+            f"{_cell(mean)} ± {_cell(spread)}" for mean, spread in zip(means, spreads, strict=True)
+        ]
+    columns["failed"] = [f"{count:,}" for count in results["n_failed"].values]
+    tokens = results["prompt_tokens"].values + results["completion_tokens"].values
+    if results["calls"].values.any():
+        columns["calls"] = [f"{count:,}" for count in results["calls"].values]
+        columns["tokens"] = [f"{count:,}" for count in tokens]
+    columns["seconds"] = [f"{seconds:.1f}" for seconds in results["seconds"].values]
+    return columns
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a cell shows it."""
+    if not isinstance(value, float):  # NumPy's own float64 is one
+        return str(value)
+    if value != value:
+        return "-"
+    short = value == 0 or 0.01 <= abs(value) < 1e6
+    return f"{value:,.2f}" if short else f"{value:.3g}"

@@ -1,0 +1,150 @@
+"""Connecting to a Dask cluster, or starting one; and what each worker needs."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from dask.sizeof import sizeof
+from distributed import Client, LocalCluster, WorkerPlugin
+
+from daskagents.columns import Plain, Ragged
+from daskagents.errors import UsageError
+from daskagents.loop import close_shared_loop, patient_gc, shared_loop
+from daskagents.step import Block, Outcome
+
+
+@sizeof.register((Plain, Ragged, Block, Outcome))
+def _size(value: Any) -> int:
+    return int(value.nbytes) + 200
+
+
+class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
+    """Gives a worker process its event loop and a patient garbage collector."""
+
+    name = "daskagents"
+
+    def setup(self, worker: Any) -> None:
+        """Start the loop, before the first task needs it."""
+        self._gc = patient_gc()
+        self._gc.__enter__()
+        shared_loop()
+
+    def teardown(self, worker: Any) -> None:
+        """Stop the loop and restore the garbage collector."""
+        close_shared_loop()
+        self._gc.__exit__(None, None, None)
+
+
+_prepared: WeakSet[Client] = WeakSet()
+
+
+def prepare_workers(client: Client) -> None:
+    """Register the plugin with a cluster, once per client."""
+    if client not in _prepared:
+        client.register_plugin(AgentsPlugin())
+        _prepared.add(client)
+
+
+def start_cluster(workers: int | None = None) -> LocalCluster:
+    """Start worker processes of one thread each on this machine, for one run.
+
+    Parameters
+    ----------
+    workers
+        How many; by default one per core.
+
+    """
+    check_main_guard()
+    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+
+
+@contextmanager
+def connect(client: Client | str | None, workers: int | None = None) -> Iterator[Client]:
+    """Yield the client to use: the given, the current one, or that of a cluster of our own.
+
+    Parameters
+    ----------
+    client
+        A client, the address of a scheduler, or None.
+    workers
+        Processes of a cluster that has to be started.
+
+    """
+    if isinstance(client, Client):
+        yield client
+        return
+    if isinstance(client, str):
+        with _client_at(client) as connected:
+            yield connected
+        return
+    if client is not None:
+        raise UsageError(f"client is {client!r}; give a Client, an address, 'sync' or None")
+    current = current_client()
+    if current is not None:
+        yield current
+        return
+    with start_cluster(workers) as cluster, Client(cluster, set_as_default=False) as started:
+        yield started
+
+
+def current_client() -> Client | None:
+    """Return the Dask client that is current in this program, if any."""
+    try:
+        return Client.current()
+    except ValueError:
+        return None
+
+
+def _client_at(address: str) -> Client:
+    try:
+        return Client(address, set_as_default=False, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`"
+            " and `dask worker ADDRESS`, or leave client= out"
+        ) from None
+
+
+def check_main_guard() -> None:
+    """Refuse to start processes from a program that they would run again from its top.
+
+    Worker processes import the main program; one that starts them without
+    ``if __name__ == "__main__":`` would start itself without end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    main = sys.modules.get("__main__")
+    source = getattr(main, "__file__", None)
+    if source is None or getattr(main, "__spec__", None) is not None:
+        return  # a notebook, a prompt, or python -m
+    for frame, line in traceback.walk_stack(None):
+        if frame.f_code.co_name == "<module>" and frame.f_globals is vars(main):
+            if not _guarded(Path(source), line):
+                raise UsageError(
+                    f"{source}:{line} starts worker processes, which import this file and would"
+                    " start it again; put what the program does under `if __name__ =="
+                    ' "__main__":`, and leave only definitions outside'
+                )
+            return
+
+
+def _guarded(source: Path, line: int) -> bool:
+    """Whether a line of a program stands under a test of ``__name__``."""
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (OSError, SyntaxError):
+        return True  # not a Python file that we can judge
+    return any(
+        isinstance(node, ast.If)
+        and node.lineno <= line <= (node.end_lineno or line)
+        and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test))
+        for node in tree.body
+    )

@@ -1,0 +1,65 @@
+"""Every error of the package, in one tree.
+
+::
+
+    DaskAgentsError
+    ├── UsageError(ValueError)            something was asked for wrongly; found before work starts
+    │   ├── FieldError(TypeError)         a field of an agent class, or a value that does not fit it
+    │   ├── TableError                    the table a population was given
+    │   ├── WorkflowError(TypeError)      a workflow, its parameters or what it yields
+    │   └── FolderError(OSError)          a run directory that cannot be used
+    ├── ModelError(RuntimeError)          a model call that failed
+    │   ├── EndpointError(ConnectionError)  the endpoint cannot be reached, or refuses us
+    │   └── AnswerError(ValueError)       an answer came and cannot be used
+    ├── ReplyError(ValueError)            what an agent replied has not the form of its class
+    ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
+    └── RunError(RuntimeError)            a run had to stop
+"""
+
+
+class DaskAgentsError(Exception):
+    """The root of all errors that daskagents raises on purpose."""
+
+
+class UsageError(DaskAgentsError, ValueError):
+    """Something was asked for wrongly; nothing has been started."""
+
+
+class FieldError(UsageError, TypeError):
+    """A field of an agent class is declared wrongly, or a value does not fit it."""
+
+
+class TableError(UsageError):
+    """The table that a population was given does not fit its agent class."""
+
+
+class WorkflowError(UsageError, TypeError):
+    """A workflow is no generator, or its parameters or what it yields are wrong."""
+
+
+class FolderError(UsageError, OSError):
+    """A run directory cannot be made, holds another run, or holds none."""
+
+
+class ModelError(DaskAgentsError, RuntimeError):
+    """A model call failed."""
+
+
+class EndpointError(ModelError, ConnectionError):
+    """An endpoint cannot be reached, or refuses the request."""
+
+
+class AnswerError(ModelError, ValueError):
+    """A model answered, and the answer cannot be used."""
+
+
+class ReplyError(DaskAgentsError, ValueError):
+    """What an agent replied has not the form that its class replies in."""
+
+
+class AgentError(DaskAgentsError, RuntimeError):
+    """A named agent failed, and the content of its message was asked for."""
+
+
+class RunError(DaskAgentsError, RuntimeError):
+    """A run had to stop before its workflow ended."""

@@ -1,0 +1,242 @@
+"""Where tasks run: on a Dask cluster, or here in this thread. Both give the same results."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import dask
+from dask._task_spec import Task, TaskRef
+from dask.array.core import Array
+from distributed import Client, Future, wait
+
+from daskagents import tasks
+from daskagents.cluster import prepare_workers
+from daskagents.loop import Loop
+from daskagents.plan import Plan
+
+#: Hears what tasks tell while they run.
+Ear = Callable[[Any], None]
+
+
+class Executor(ABC):
+    """Runs plans and holds their results behind handles."""
+
+    @abstractmethod
+    def submit(self, plan: Plan) -> list[Any]:
+        """Start a plan and return a handle for each wanted result."""
+
+    @abstractmethod
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        """Wait for results and bring them here."""
+
+    @abstractmethod
+    def done(self, handles: Sequence[Any]) -> bool:
+        """Whether all these results are there, or failed."""
+
+    @abstractmethod
+    def settle(self, array: Array) -> list[Any]:
+        """Start to compute an array; return a handle for each of its chunks, in order."""
+
+    @abstractmethod
+    def chunks(self, keys: Sequence[Any], handles: Sequence[Any]) -> dict[Any, Any]:
+        """Return the graph of an array whose chunks, of these keys, are these results."""
+
+    @abstractmethod
+    def get(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
+        """Compute what somebody reads; a Dask scheduler function."""
+
+    @abstractmethod
+    def reload(self, written: Sequence[tuple[str, str]], blocks: Sequence[Any]) -> list[Any]:
+        """Load blocks that were written, as roots without a past: (path, address of a holder)."""
+
+    @abstractmethod
+    def hearing(self, topic: str, ear: Ear) -> Any:
+        """Hear what tasks tell under a topic, within a with block."""
+
+    @abstractmethod
+    def sees(self, path: str) -> bool:
+        """Whether every worker sees a file."""
+
+    @abstractmethod
+    def scatter(self, value: Any) -> Any:
+        """Send a value to the workers; return a handle."""
+
+    def forget(self, folder: str) -> None:
+        """Drop what workers keep of a run."""
+        tasks.forget(folder)
+
+    def cancel(self, handles: Sequence[Any]) -> None:
+        """Give up results that nobody will ask for."""
+
+    def close(self) -> None:
+        """Let go of what this executor holds itself."""
+
+
+class Held(TaskRef):  # type: ignore[misc]
+    """A result that is here already, under the key it was computed by."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, key: Any, value: Any) -> None:
+        super().__init__(key)
+        self.value = value
+
+
+class Here(Executor):
+    """Runs every task at once in this thread: no scheduler, and a debugger stops where it should."""
+
+    def __init__(self) -> None:
+        self._ears: dict[str, Ear] = {}
+        self._loop: Loop | None = None
+
+    def submit(self, plan: Plan) -> list[Any]:
+        values: dict[Any, Any] = {}
+        with tasks.here(self.loop, self._tell):
+            for key, task in plan.graph.items():
+                held = {arg.key: arg.value for arg in task.args if isinstance(arg, Held)}
+                values[key] = task(values | held if held else values)
+        return [Held(key, values[key]) for key in plan.wanted]
+
+    @property
+    def loop(self) -> Loop:
+        """The loop of this thread; of a helper thread where one runs here already (Jupyter)."""
+        if self._loop is None:
+            running = False
+            with suppress(RuntimeError):
+                running = bool(asyncio.get_running_loop())
+            self._loop = Loop(thread=running)
+        return self._loop
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        return [held.value for held in handles]
+
+    def done(self, handles: Sequence[Any]) -> bool:
+        return True
+
+    def settle(self, array: Array) -> list[Any]:
+        (computed,) = dask.persist(array, scheduler="synchronous")
+        graph = dict(computed.__dask_graph__())
+        return [Held(key, _plain(graph[key])) for key in _keys(array)]
+
+    def chunks(self, keys: Sequence[Any], handles: Sequence[Any]) -> dict[Any, Any]:
+        return {key: held.value for key, held in zip(keys, handles, strict=True)}
+
+    def get(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
+        return dask.get(graph, keys, **kwargs)
+
+    def reload(self, written: Sequence[tuple[str, str]], blocks: Sequence[Any]) -> list[Any]:
+        return [
+            Held(path, tasks.load_state(path, block))
+            for (path, _), block in zip(written, blocks, strict=True)
+        ]
+
+    @contextmanager
+    def hearing(self, topic: str, ear: Ear) -> Iterator[None]:
+        self._ears[topic] = ear
+        try:
+            yield
+        finally:
+            del self._ears[topic]
+
+    def _tell(self, topic: str, message: Any) -> None:
+        if topic in self._ears:
+            self._ears[topic](message)
+
+    def sees(self, path: str) -> bool:
+        return True
+
+    def scatter(self, value: Any) -> Any:
+        return value
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+
+
+class Cluster(Executor):
+    """Runs tasks on the workers of a Dask client."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        prepare_workers(client)
+
+    def submit(self, plan: Plan) -> list[Any]:
+        # without a time-out, rounds asked for at once would be worked on in any order
+        return list(self.client.get(plan.graph, list(plan.wanted), sync=False, fifo_timeout="0s"))
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        return list(self.client.gather(list(handles)))
+
+    def done(self, handles: Sequence[Any]) -> bool:
+        return all(future.done() for future in handles)
+
+    def settle(self, array: Array) -> list[Any]:
+        graph = self.client.persist(array).__dask_graph__()
+        return [graph[key] for key in _keys(array)]
+
+    def chunks(self, keys: Sequence[Any], handles: Sequence[Any]) -> dict[Any, Any]:
+        return {
+            key: future if future.key == key else Task(key, tasks.same, future)
+            for key, future in zip(keys, handles, strict=True)
+        }
+
+    def get(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
+        return self.client.get(graph, keys, **kwargs)
+
+    def reload(self, written: Sequence[tuple[str, str]], blocks: Sequence[Any]) -> list[Any]:
+        loaded: list[Future] = []
+        for (path, address), block in zip(written, blocks, strict=True):
+            loaded.append(
+                self.client.submit(
+                    tasks.load_state,
+                    path,
+                    block,
+                    workers=[address] if address else None,
+                    allow_other_workers=bool(address),
+                    pure=False,
+                )
+            )
+        return loaded
+
+    @contextmanager
+    def hearing(self, topic: str, ear: Ear) -> Iterator[None]:
+        self.client.subscribe_topic(topic, lambda event: ear(event[1]))
+        try:
+            yield
+        finally:
+            if self.client.status == "running":
+                self.client.unsubscribe_topic(topic)
+
+    def sees(self, path: str) -> bool:
+        return all(self.client.run(tasks.sees, path).values())
+
+    def scatter(self, value: Any) -> Any:
+        return self.client.scatter([value], hash=False)[0]
+
+    def forget(self, folder: str) -> None:
+        self.client.run(tasks.forget, folder)
+
+    def cancel(self, handles: Sequence[Any]) -> None:
+        self.client.cancel(list(handles), force=True)
+
+    def wait(self, handles: Sequence[Any]) -> None:
+        """Wait until results are there, without bringing them here."""
+        wait(list(handles))
+
+
+def _keys(array: Array) -> list[Any]:
+    """Return the keys of an array's chunks, in order."""
+    return list(dask.core.flatten(array.__dask_keys__()))
+
+
+def _plain(node: Any) -> Any:
+    """Return the value of a graph's data node."""
+    return node.value if hasattr(node, "value") else node
+
+
+__all__ = ["Cluster", "Executor", "Held", "Here"]

@@ -1,0 +1,236 @@
+"""The form of a class's replies, and replies as columns."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskagents.columns import Column, Plain, Ragged, ragged_strings, strings
+from daskagents.errors import ReplyError, UsageError
+
+Kind = Literal["number", "text"]
+
+#: What a run itself writes for every round.
+TAKEN = frozenset(
+    ["failed", "n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds", "round", "agent"]
+)
+_NUMBERS = frozenset({float, int, bool})
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What every agent of a class replies with: one value, or several by name.
+
+    Parameters
+    ----------
+    kinds
+        ``"number"`` (float64 in the results, so that a failed agent is NaN) or ``"text"``, by
+        name; the name of a single value is ``""``. Empty where the method replies nothing.
+
+    """
+
+    kinds: tuple[tuple[str, Kind], ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether a reply is one value."""
+        return len(self.kinds) == 1 and self.kinds[0][0] == ""
+
+    def __str__(self) -> str:
+        if not self.kinds:
+            return "nothing"
+        if self.single:
+            return f"a {self.kinds[0][1]}"
+        return "{" + ", ".join(f"{name}: {kind}" for name, kind in self.kinds) + "}"
+
+
+def form_of(reply: Any, where: str) -> Form:
+    """Return the form of one reply, or raise a `ReplyError`."""
+    if reply is None:
+        return Form(())
+    if isinstance(reply, Mapping):
+        return Form(
+            tuple((_name(name, where), _kind(v, f"{where}[{name!r}]")) for name, v in reply.items())
+        )
+    if dataclasses.is_dataclass(reply):
+        return form_of(_as_dict(reply), where)
+    return Form((("", _kind(reply, where)),))
+
+
+def declared_form(function: Callable[..., Any]) -> Form | None:
+    """Return the form that a method's return annotation declares; None where it has none."""
+    try:
+        annotation = typing.get_type_hints(function).get("return", Ellipsis)
+    except NameError:  # an annotation that only a type checker can read
+        return None
+    where = f"the return annotation of {function.__qualname__}"
+    if annotation is types.NoneType:
+        return Form(())
+    if typing.is_typeddict(annotation) or dataclasses.is_dataclass(annotation):
+        hints = typing.get_type_hints(annotation)
+        kinds = ((_name(name, where), _declared_kind(hint)) for name, hint in hints.items())
+        found = tuple((name, kind) for name, kind in kinds if kind is not None)
+        if len(found) != len(hints):
+            raise UsageError(f"{where}: only numbers, bools and strs can be replied")
+        return Form(found)
+    kind = _declared_kind(annotation)
+    return None if kind is None else Form((("", kind),))
+
+
+def _declared_kind(annotation: Any) -> Kind | None:
+    if annotation in _NUMBERS:
+        return "number"
+    return "text" if annotation is str else None
+
+
+def _name(name: Any, where: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise ReplyError(f"{where}: the keys of a reply are names, not {name!r}")
+    if name in TAKEN:
+        raise ReplyError(f"{where}: the name {name!r} is taken by the run itself; choose another")
+    return name
+
+
+def _kind(value: Any, where: str) -> Kind:
+    if isinstance(value, float | int | np.floating | np.integer | np.bool_):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    raise ReplyError(
+        f"{where}: a reply is a number, a bool, a str or a dict of these, not {_short(value)}"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
+
+
+def _as_dict(reply: Any) -> Any:
+    if isinstance(reply, Mapping):
+        return reply
+    if dataclasses.is_dataclass(reply):
+        return {field.name: getattr(reply, field.name) for field in dataclasses.fields(reply)}
+    return None
+
+
+def collect(
+    form: Form, replies: list[Any], failed: NDArray[np.bool_]
+) -> tuple[dict[str, Column], dict[int, ReplyError]]:
+    """Turn replies into columns; those of another form are errors, by position.
+
+    Parameters
+    ----------
+    form
+        What every reply should be.
+    replies
+        One per agent; anything where `failed`.
+    failed
+        Which agents failed before; bool, of the length of `replies`.
+
+    Returns
+    -------
+    columns, errors
+        A column per name, NaN or ``""`` where an agent failed or its reply does not fit.
+
+    """
+    rows = _by_name(form, replies, failed)
+    errors: dict[int, ReplyError] = {}
+    blank = {name: np.nan if kind == "number" else "" for name, kind in form.kinds}
+    if rows is None:  # some reply is odd: look at each
+        rows = [[blank[name]] * len(replies) for name, _ in form.kinds]
+        for at in np.flatnonzero(~failed).tolist():
+            try:
+                for column, value in zip(rows, _fit(form, replies[at]), strict=True):
+                    column[at] = value
+            except ReplyError as error:
+                errors[at] = error
+                for column, value in zip(rows, blank.values(), strict=True):
+                    column[at] = value
+    columns = {
+        name: _column(kind, values) for (name, kind), values in zip(form.kinds, rows, strict=True)
+    }
+    return columns, errors
+
+
+def _by_name(form: Form, replies: list[Any], failed: NDArray[np.bool_]) -> list[list[Any]] | None:
+    """Return the values by name if all replies are as the form says, else None."""
+    if not form.kinds and all(reply is None for reply in replies):
+        return []
+    if failed.any() or not form.kinds:
+        return None
+    if form.single:
+        rows = [replies]
+    else:
+        names = [name for name, _ in form.kinds]
+        if set(map(type, replies)) != {dict} or set(map(len, replies)) != {len(names)}:
+            return None
+        try:
+            rows = [list(map(itemgetter(name), replies)) for name in names]
+        except KeyError:
+            return None
+    for (_, kind), values in zip(form.kinds, rows, strict=True):
+        if not set(map(type, values)) <= (_NUMBERS if kind == "number" else {str}):
+            return None
+    try:
+        for (_, kind), values in zip(form.kinds, rows, strict=True):
+            if kind == "number":
+                np.array(values, np.float64)
+            else:
+                "".join(values).encode()
+    except (OverflowError, UnicodeEncodeError):
+        return None
+    return rows
+
+
+def _fit(form: Form, reply: Any) -> list[Any]:
+    """Return the values of one reply in the order of the form, or raise a `ReplyError`."""
+    if form.single:
+        values = [reply]
+    else:
+        given = {} if reply is None else _as_dict(reply)
+        if given is None or set(given) != {name for name, _ in form.kinds}:
+            raise ReplyError(f"replied {_short(reply)}, and this method replies {form}")
+        values = [given[name] for name, _ in form.kinds]
+    return [_value(form, name, kind, v) for (name, kind), v in zip(form.kinds, values, strict=True)]
+
+
+def _value(form: Form, name: str, kind: Kind, value: Any) -> float | str:
+    where = f"[{name!r}]" if name else ""
+    try:
+        if kind == "number" and _kind(value, "") == "number":
+            return float(value)
+        if kind == "text" and isinstance(value, str):
+            value.encode()
+            return str(value)
+    except ReplyError:
+        pass
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise ReplyError(f"reply{where}: {error}") from None
+    raise ReplyError(f"reply{where} is {_short(value)}, and this method replies {form}")
+
+
+def _column(kind: Kind, values: list[Any]) -> Column:
+    if kind == "text":
+        return ragged_strings(values)
+    return Plain(np.array(values, np.float64), None)
+
+
+def as_numpy(column: Column) -> NDArray[Any]:
+    """Return a reply's column as xarray takes it: float64, or StringDType."""
+    return strings(column) if isinstance(column, Ragged) else column.values
+
+
+def blank(kind: Kind, n: int) -> NDArray[Any]:
+    """Return what `n` agents without a reply are in the results: NaN, or the empty string."""
+    if kind == "number":
+        return np.full(n, np.nan)
+    return np.zeros(n, np.dtypes.StringDType())

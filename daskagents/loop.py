@@ -1,0 +1,141 @@
+"""The event loop that a process runs its waiting agents on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: Agents that may be under way at once in one process; more wait without a cost.
+IN_FLIGHT = 65_536
+
+_resources: dict[asyncio.AbstractEventLoop, dict[Hashable, Any]] = {}
+
+
+def resource(key: Hashable, make: Callable[[], T]) -> T:
+    """Return what the running loop keeps under `key`, made on first use.
+
+    It is closed with the loop, by its `aclose` or `close` coroutine. Use it for connection pools.
+    """
+    kept = _resources.setdefault(asyncio.get_running_loop(), {})
+    if key not in kept:
+        kept[key] = make()
+    return kept[key]  # type: ignore[no-any-return]
+
+
+async def close_resources() -> None:
+    """Close all that the running loop keeps."""
+    for kept in _resources.pop(asyncio.get_running_loop(), {}).values():
+        close = getattr(kept, "aclose", None) or kept.close
+        with suppress(OSError):
+            await close()
+
+
+class Loop:
+    """An event loop with a bound on the agents under way.
+
+    Parameters
+    ----------
+    thread
+        Whether the loop has a thread of its own. Without one, `run` drives the loop in the thread
+        that calls it, so that a debugger stops where the agents are.
+
+    """
+
+    def __init__(self, *, thread: bool) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._thread: threading.Thread | None = None
+        if thread:
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="daskagents-loop", daemon=True
+            )
+            self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end and return its result."""
+        if self._thread is None:
+            return self._loop.run_until_complete(coroutine)
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def run_each(self, one: Callable[[int], Awaitable[None]], rows: Iterator[int]) -> None:
+        """Run ``one(row)`` for every row, as many at a time as this process may have under way."""
+        self.run(self._each(one, rows))
+
+    async def _each(self, one: Callable[[int], Awaitable[None]], rows: Iterator[int]) -> None:
+        # A lane takes one agent after another: an agent not yet started costs nothing.
+        async def lane(row: int) -> None:
+            try:
+                await one(row)
+                for later in rows:
+                    await one(later)
+            finally:
+                self._slots.release()
+
+        async with asyncio.TaskGroup() as lanes:
+            while True:
+                await self._slots.acquire()
+                row = next(rows, None)
+                if row is None:
+                    self._slots.release()
+                    break
+                lanes.create_task(lane(row))
+
+    def close(self) -> None:
+        """Close what the loop keeps, then the loop."""
+        if self._loop.is_closed():
+            return
+        self.run(close_resources())
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
+
+
+_shared: Loop | None = None
+_lock = threading.Lock()
+
+
+def shared_loop() -> Loop:
+    """Return the one loop of this process that has its own thread, started on first use."""
+    global _shared
+    with _lock:
+        if _shared is None:
+            _shared = Loop(thread=True)
+        return _shared
+
+
+def close_shared_loop() -> None:
+    """Stop the loop of this process, if there is one."""
+    global _shared
+    with _lock:
+        loop, _shared = _shared, None
+    if loop is not None:
+        loop.close()
+
+
+@contextmanager
+def patient_gc() -> Iterator[None]:
+    """Let the garbage collector look seldom, as suits very many short-lived coroutines.
+
+    With the defaults it is the largest cost of a step of waiting agents.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 1_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

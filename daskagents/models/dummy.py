@@ -1,0 +1,85 @@
+"""A model that asks nobody: for tests, for rules of thumb and for measuring the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+
+from daskagents.errors import UsageError
+from daskagents.models import schema
+from daskagents.models.base import Answer, Model, Request
+
+#: A text, a number, or an instance of the request's schema.
+Said: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Dummy(Model):
+    """A model that answers after a while, with what it is told to.
+
+    Parameters
+    ----------
+    latency
+        Seconds until the answer comes.
+    answer
+        A text, a number, or an instance of the request's schema; or ``function(request, rng)``
+        that returns one, where `rng` is the agent's. None: an instance of the schema drawn with
+        the agent's `rng`, or without a schema a number from 0 to 100 as a text.
+    model
+        What it calls itself.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from daskagents import Message
+    >>> dummy = Dummy(answer=lambda request, rng: request.messages[-1].text.upper())
+    >>> asyncio.run(dummy.chat(Request((Message("hello you"),))))
+    Answer(text='HELLO YOU', value=None, prompt_tokens=2, completion_tokens=2, model='dummy')
+    """
+
+    latency: float = 0.0
+    answer: Said | Callable[[Request, Any], Said] | None = ""
+    model: str = field(default="dummy", kw_only=True)
+
+    async def chat(self, request: Request) -> Answer:
+        """Answer one request; tokens are counted as words.
+
+        Raises
+        ------
+        AnswerError
+            If the text does not fit the request's schema.
+        UsageError
+            If the answer is to be drawn and the request has no `rng`, or it is no text, number or
+            instance.
+        """
+        if self.latency > 0:
+            await asyncio.sleep(self.latency)
+        said = self._say(request)
+        wanted = request.schema
+        if isinstance(said, str):
+            text, value = said, None if wanted is None else schema.read(said, wanted)
+        elif wanted is not None and isinstance(said, wanted):
+            text, value = msgspec.json.encode(said).decode(), said
+        elif isinstance(said, int | float):
+            text, value = str(said), None if wanted is None else schema.read(str(said), wanted)
+        else:
+            kinds = f"str, a number or {wanted.__name__}" if wanted else "str or a number"
+            raise UsageError(f"the answer of a Dummy is a {type(said).__name__}; return {kinds}")
+        prompt = sum(len(turn.text.split()) for turn in request.messages)
+        return Answer(text, value, prompt, len(text.split()), self.model)
+
+    def _say(self, request: Request) -> Said:
+        """Return what it is told to say."""
+        if callable(self.answer):
+            return self.answer(request, request.rng)
+        if self.answer is not None:
+            return self.answer
+        if request.rng is None:
+            raise UsageError("this Dummy draws its answers, and the request has no rng; pass rng=")
+        if request.schema is not None:
+            return schema.sample(request.schema, request.rng)
+        return str(request.rng.uniform(0, 100))

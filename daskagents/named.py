@@ -1,0 +1,135 @@
+"""Named agents: populations of one, called one at a time, in a workflow of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daskagents.agent import Agent
+from daskagents.errors import AgentError, UsageError
+from daskagents.models.base import Model
+from daskagents.population import Population
+from daskagents.replies import hear
+from daskagents.session import Session
+
+
+class LazyMessage:
+    """What a named agent will have said; reading `content` waits for it.
+
+    Hand it on to another agent without reading it, and the two wait for each other by themselves.
+    """
+
+    role = "user"
+
+    def __init__(self, session: Session, step: int, said: Any, name: str) -> None:
+        self._session, self._step, self._said, self.name = session, step, said, name
+
+    def _enter(self, session: Session) -> Any:
+        """Return what enters a step: a handle, or the value if it is from before a checkpoint."""
+        if session is self._session and self._step >= session.cut:
+            return self._said
+        (said,) = self._session.executor.gather([self._said])
+        return said
+
+    @property
+    def content(self) -> Any:
+        """What was said.
+
+        Raises
+        ------
+        AgentError
+            If the agent failed, or one whose message it waited for.
+
+        """
+        (said,) = self._session.executor.gather([self._said])
+        if said.failure:
+            raise AgentError(said.failure)
+        return said.content
+
+    @property
+    def text(self) -> str:
+        """The content as text."""
+        return "" if self.content is None else str(self.content)
+
+    def __repr__(self) -> str:
+        if not self._session.executor.done([self._said]):
+            return f"<message of {self.name}, still computing>"
+        return f"<message of {self.name}>"
+
+
+class Named:
+    """One agent with a name, made by `spawn`. Call it to ask it; it keeps the order of the calls."""
+
+    def __init__(self, population: Population) -> None:
+        self._population = population
+
+    def __call__(self, content: Any = None) -> LazyMessage:
+        """Send a message, and return the reply at once, still computing.
+
+        Parameters
+        ----------
+        content
+            A value, a message, or another agent's reply that is still computing.
+
+        """
+        return self.do("reply", content)
+
+    def do(self, method: str, content: Any = None) -> LazyMessage:
+        """Call another method of the agent."""
+        session, members = self._population._join()
+        heards, digest = hear(session, members, None, content)
+        step = session.step(members, None, method, heards, named=True, digest=digest)
+        return LazyMessage(session, step.number, session.said(step, self.name), self.name)
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return str(self._population.name)
+
+    def __repr__(self) -> str:
+        return f"<{self._population.cls.__name__} {self.name}>"
+
+
+def spawn(agent: Agent, *, model: Model | None = None, name: str | None = None) -> Named:
+    """Make one named agent, that can be called like a function.
+
+    Parameters
+    ----------
+    agent
+        An instance of an agent class, with its first values.
+    model
+        What its `chat` asks; by default the model of the run.
+    name
+        By default the value of its field ``name``, if it has one, else its class's name.
+
+    Returns
+    -------
+    Named
+        Calling it returns a message at once, still computing; messages handed on to other agents
+        make the order of things, and all that is independent runs side by side.
+
+    Examples
+    --------
+    >>> import daskagents as da
+    >>> class Parrot(da.Agent):
+    ...     name: str = ""
+    ...     heard: int = 0
+    ...
+    ...     def reply(self, message):
+    ...         self.heard += 1
+    ...         return f"{message.content}! ({self.heard})"
+    >>> polly, rico = da.spawn(Parrot(name="Polly")), da.spawn(Parrot(name="Rico"))
+    >>> rico(polly("hello")).content
+    'hello! (1)! (1)'
+
+    """
+    if not isinstance(agent, Agent):
+        raise UsageError(f"spawn takes an instance of an agent class, not {agent!r}")
+    cls = type(agent)
+    table = {field: [value] for field, value in agent._values().items() if field != "_turns"}
+    population = Population(cls, table or 1, model=model)
+    own = getattr(agent, "name", None)
+    population.name = name or (own if isinstance(own, str) and own else cls.__name__)
+    return Named(population)
+
+
+__all__ = ["LazyMessage", "Named", "spawn"]

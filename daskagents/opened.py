@@ -1,0 +1,82 @@
+"""Runs that were made before: read from their directory."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from daskagents.rounds import open_rounds
+from daskagents.store import read_about
+
+
+class OpenRun:
+    """A run, read from its directory; made by `open_run`.
+
+    Attributes
+    ----------
+    folder : Path
+        The run directory.
+    about : dict
+        What ``run.json`` says: workflow, parameters, seed, populations, versions, status.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.about = read_about(folder)
+
+    @property
+    def status(self) -> str:
+        """``"running"`` (or killed while it was), ``"done"``, ``"failed"`` or ``"interrupted"``."""
+        return str(self.about["status"])
+
+    @cached_property
+    def results(self) -> xr.Dataset:
+        """The rounds that are written down, read as needed; over ``round`` and the agents."""
+        return open_rounds(self.folder)
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Model calls, prompt and completion tokens, of all rounds together."""
+        names = ("calls", "prompt_tokens", "completion_tokens")
+        return {name: int(self.results[name].sum()) for name in names}
+
+    def __repr__(self) -> str:
+        workflow = self.about.get("workflow", {}).get("name", "?")
+        sizes = ", ".join(f"{name}: {size:,}" for name, size in self.results.sizes.items())
+        return f"<run of {workflow} in {self.folder}: {self.status}; {sizes}>"
+
+
+def open_run(folder: str | os.PathLike[str]) -> OpenRun:
+    """Open a run directory, to read its results.
+
+    Parameters
+    ----------
+    folder
+        What was given to `run` as ``out``.
+
+    Raises
+    ------
+    FolderError
+        If the folder holds no run.
+
+    Examples
+    --------
+    >>> import tempfile, daskagents as da
+    >>> class Player(da.Agent):
+    ...     def reply(self, message) -> float:
+    ...         return self.rng.random()
+    >>> def game(players):
+    ...     yield {"guess": players.reply()}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = da.run(game, da.Population(Player, 10), out=f"{folder}/run", client="sync")
+    ...     opened = da.open_run(f"{folder}/run")
+    ...     opened.status, dict(opened.results.sizes)
+    ('done', {'round': 1, 'agent': 10})
+
+    """
+    return OpenRun(Path(folder).expanduser().absolute())

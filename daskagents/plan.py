@@ -1,0 +1,84 @@
+"""The tasks of a step: their keys and what each depends on. Pure: no client, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dask._task_spec import Task, TaskRef
+
+from daskagents import tasks
+from daskagents.columns import Column
+from daskagents.step import Call
+from daskagents.tasks import Mask, Place
+
+#: The key of a task, as Dask takes it.
+Key = tuple[str, int] | str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tasks to run, and those whose results are wanted."""
+
+    graph: Mapping[Key, Task]
+    wanted: Sequence[Key]
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One block's share of a step: its rows as the last step left them, and its message.
+
+    `held` and `heard` are handles of results, or, for `heard`, a value.
+    """
+
+    index: int
+    held: Any
+    heard: Any
+    mask: Mask
+
+
+def plan_blocks(
+    name: str,
+    charter: Any,
+    bounds: Sequence[int],
+    given: Sequence[str | Mapping[str, Column] | None],
+) -> Plan:
+    """Plan the first version of every block, made by tasks so that a lost one is made again."""
+    graph: dict[Key, Task] = {}
+    for index, source in enumerate(given):
+        first, n = int(bounds[index]), int(bounds[index + 1] - bounds[index])
+        key = (name, index)
+        graph[key] = Task(key, tasks.begin, charter, first, n, source)
+    return Plan(graph, list(graph))
+
+
+def plan_step(
+    name: str, charter: Any, calls: Sequence[BlockCall], call: Call, place: Place, offset: int = 0
+) -> Plan:
+    """Plan one step: a task per block, and one for the small part of its result.
+
+    The key of the task of the j-th addressed block is ``(name, offset + j)``, so that the
+    results are the chunks of one array. Wanted are the bundles, then their parts.
+    """
+    graph: dict[Key, Task] = {}
+    bundles: list[Key] = []
+    parts: list[Key] = []
+    for position, block in enumerate(calls, offset):
+        key, part = (name, position), (f"part-{name}", position)
+        where = Place(place.topic, place.step, block.index, place.folder, place.shared)
+        graph[key] = Task(
+            key, tasks.do_step, charter, block.held, call, block.heard, block.mask, where
+        )
+        graph[part] = Task(part, tasks.part_of, TaskRef(key))
+        bundles.append(key)
+        parts.append(part)
+    return Plan(graph, [*bundles, *parts])
+
+
+def plan_each(name: str, function: Any, rows: Sequence[tuple[Any, ...]]) -> Plan:
+    """Plan one task per row of arguments."""
+    graph: dict[Key, Task] = {
+        (name, at): Task((name, at), function, *arguments) for at, arguments in enumerate(rows)
+    }
+    return Plan(graph, list(graph))

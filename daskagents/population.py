@@ -1,0 +1,277 @@
+"""Populations: very many agents of one class, asked as one."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import re
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from dask.array.core import Array
+from numpy.typing import NDArray
+
+from daskagents.agent import Agent, behaviour
+from daskagents.errors import UsageError
+from daskagents.models.base import Model
+from daskagents.replies import hear, make_frame, replies_of, states_of
+from daskagents.session import Members, Session, current_session
+from daskagents.table import block_bounds, read_table
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+class Population:
+    """A table of agents of one class, cut into blocks of rows that live on the workers.
+
+    Parameters
+    ----------
+    cls
+        A subclass of `Agent`.
+    agents
+        How many agents; or a table with a column per field: a mapping of names to sequences, an
+        xarray Dataset over one dimension, or a pandas DataFrame. Fields without a column get
+        their default. The columns become coordinates of every reply.
+    model
+        What the agents' `chat` asks; by default the model of the run.
+    block_size
+        Rows per block. By default it follows from the number of agents alone: 65,536 (4,096 if
+        `reply` is a coroutine), or fewer so that there are at least 16 blocks of some size. Sums
+        of floats are rounded block by block, so it is part of a result.
+    name
+        The name of the population, and of its dimension. By default the dimension is ``"agent"``
+        and the name that of the workflow's parameter.
+
+    Raises
+    ------
+    UsageError
+        If `cls` is no agent class.
+    TableError
+        If the table does not fit the class.
+
+    Examples
+    --------
+    >>> import daskagents as da
+    >>> class Voter(da.Agent):
+    ...     lean: float = 0.0
+    ...
+    ...     def reply(self, message):
+    ...         return {"yes": self.lean > message.content}
+    >>> voters = da.Population(Voter, {"lean": [-1.0, 0.5, 2.0]})
+    >>> voters.reply(0.0)["yes"].values
+    array([0., 1., 1.])
+    >>> voters.sel(lean=2.0).reply(3.0)["yes"].values
+    array([0.])
+
+    """
+
+    def __init__(
+        self,
+        cls: type[Agent],
+        agents: Any,
+        *,
+        model: Model | None = None,
+        block_size: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, Agent)) or cls is Agent:
+            raise UsageError(f"a population is made of a subclass of daskagents.Agent, not {cls!r}")
+        if name is not None and not _NAME.fullmatch(name):
+            raise UsageError(f"name is {name!r}; a population's name is a Python name")
+        if model is not None and not isinstance(model, Model):
+            raise UsageError(f"model is {model!r}; give a daskagents.models model")
+        self.cls, self.model, self.name = cls, model, name
+        self.table = read_table(cls, agents)
+        waits = inspect.iscoroutinefunction(getattr(cls, "reply", None))
+        self.bounds = block_bounds(self.table.n, waits, block_size)
+        self.dim = name or "agent"
+        self._frame = make_frame(self.table, cls.__fields__, self.dim, self.bounds)
+        self._whole, self._rows = self, None  # type: tuple[Population, NDArray[np.int64] | None]
+        self._members: Members | None = None
+        self._session: Session | None = None
+
+    def __len__(self) -> int:
+        return self.table.n if self._rows is None else len(self._rows)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(name for name in self.cls.__fields__ if not name.startswith("_"))
+        part = "" if self._rows is None else f" of {self.table.n:,}"
+        blocks = len(self.bounds) - 1
+        return (
+            f"<Population of {len(self):,}{part} {self.cls.__name__} in {blocks:,} block"
+            f"{'s' * (blocks != 1)}; fields: {fields or 'none'}>"
+        )
+
+    def reply(self, content: Any = None) -> Any:
+        """Send a message to all these agents, and return what they reply, still computing.
+
+        Parameters
+        ----------
+        content
+            A number, str, bool, None, tuple or frozen dataclass, the same for all; a value that
+            is still computing; or an array over the population's dimension, one for each agent.
+
+        Returns
+        -------
+        xarray.Dataset or xarray.DataArray
+            Over the population's dimension, a chunk per block: a Dataset where agents reply with
+            a dict, a DataArray where they reply with one value. Numbers and bools are float64, so
+            that an agent that failed is NaN; texts are StringDType, and ``""``.
+
+        Raises
+        ------
+        UsageError
+            If the class has no `reply`, or the message does not fit.
+        RunError
+            In a run, if more than ``max_failed`` of the agents failed.
+
+        """
+        return self.do("reply", content)
+
+    def do(self, method: str, content: Any = None) -> Any:
+        """Call another method of all these agents, as `reply` calls ``reply``.
+
+        Parameters
+        ----------
+        method
+            The name of a method of the class that takes ``(self, message)``.
+        content
+            As for `reply`.
+
+        """
+        behaviour(self.cls, method)
+        session, members = self._join()
+        heards, digest = hear(session, members, self._rows, content)
+        step = session.step(members, self._rows, method, heards, digest=digest)
+        return replies_of(session, step)
+
+    def sel(self, mask: Any = None, /, **values: Any) -> Population:
+        """Return the agents for which a mask is true, or whose fields have these values.
+
+        Where an agent can change the field, or the mask is still computing, this waits for the
+        values.
+
+        Parameters
+        ----------
+        mask
+            A bool per agent, as an array or sequence.
+        **values
+            Values of fields, all of which must match; a list means any of its values.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Player(da.Agent):
+        ...     level: int = 0
+        ...     def reply(self, message) -> float:
+        ...         return 0.0
+        >>> players = da.Population(Player, {"level": [0, 1, 2, 1]})
+        >>> len(players.sel(level=1)), len(players.sel(level=[0, 2])), len(players.isel([0]))
+        (2, 2, 1)
+
+        """
+        if (mask is None) == (not values):
+            raise UsageError("sel takes either a mask or fields with values: sel(level=1)")
+        chosen = np.ones(len(self), bool) if mask is None else self._mask(mask)
+        for name, value in values.items():
+            if name not in self.cls.__fields__ or name.startswith("_"):
+                known = ", ".join(n for n in self.cls.__fields__ if not n.startswith("_"))
+                raise UsageError(f"{self.cls.__name__} has no field {name!r}; it has {known}")
+            wanted = value if isinstance(value, list | set) else [value]
+            chosen &= np.isin(self._values(name), np.array(list(wanted)))
+        return self._part(np.flatnonzero(chosen))
+
+    def isel(self, rows: Any) -> Population:
+        """Return the agents at these positions: an int, a slice, or a sequence of ints."""
+        positions = np.arange(len(self))[rows if isinstance(rows, slice) else np.atleast_1d(rows)]
+        return self._part(np.unique(positions))
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return the current state of these agents, a variable per field, still computing.
+
+        Texts are StringDType (None as ``""``), missing numbers NaN, Enums their names, and tuples
+        and dataclasses Python objects.
+        """
+        session, members = self._join()
+        return states_of(session, members, self._rows)
+
+    def _mask(self, mask: Any) -> NDArray[np.bool_]:
+        if isinstance(mask, xr.DataArray):
+            if self.dim in mask.indexes:
+                ids = np.arange(self.table.n) if self._rows is None else self._rows
+                mask = mask.reindex({self.dim: ids}, fill_value=False)
+            mask = mask.values
+        elif isinstance(mask, Array):
+            mask = mask.compute()
+        found = np.asarray(mask)
+        if found.dtype != bool or found.shape != (len(self),):
+            raise UsageError(
+                f"a mask has one bool for each of the {len(self)} agents, not"
+                f" {found.dtype} of shape {found.shape}"
+            )
+        return found
+
+    def _values(self, name: str) -> NDArray[Any]:
+        """Return a field's values: as they were given if no agent can change them."""
+        if name in self._frame.coords and not assigns(self.cls, name):
+            values = self._frame.coords[name].values
+            return values if self._rows is None else values[self._rows]  # type: ignore[no-any-return]
+        return self.to_dataset()[name].values  # type: ignore[no-any-return]
+
+    def _part(self, positions: NDArray[np.int64]) -> Population:
+        if not len(positions):
+            raise UsageError(f"no agent of {self!r} is selected")
+        part = object.__new__(type(self))
+        part.__dict__.update(self.__dict__)
+        part._rows = positions if self._rows is None else self._rows[positions]
+        return part
+
+    def _copy(self) -> Population:
+        """Return the same population in its first state, in no session yet."""
+        whole = object.__new__(type(self._whole))
+        whole.__dict__.update(self._whole.__dict__)
+        whole._whole, whole._members, whole._session = whole, None, None
+        if self._rows is None:
+            return whole
+        part = object.__new__(type(self))
+        part.__dict__.update(whole.__dict__)
+        part._rows = self._rows
+        return part
+
+    def _join(self, name: str = "", session: Session | None = None) -> tuple[Session, Members]:
+        """Bring the population into the session of the run, or of the current client."""
+        whole = self._whole
+        if whole._members is None or whole._session is None:
+            whole._session = session or current_session()
+            default = whole.cls.__name__.lower()
+            whole._members = whole._session.enter(
+                whole.cls,
+                whole._session.unique(whole.name or name or default),
+                whole.dim,
+                whole.bounds,
+                whole._frame,
+                dict(whole.table.columns),
+                whole.model,
+            )
+        return whole._session, whole._members
+
+
+def assigns(cls: type[Agent], name: str) -> bool:
+    """Whether any method of a class may change a field."""
+    for base in cls.__mro__[:-2]:
+        for function in vars(base).values():
+            code = getattr(function, "__code__", None)
+            if base is not Agent and code is not None and _stores(code, name):
+                return True
+    return False
+
+
+def _stores(code: Any, name: str) -> bool:
+    """Whether code stores an attribute of a name, or in a way that does not show the name."""
+    names = set(code.co_names)
+    if names & {"setattr", "__dict__", "__setattr__", "vars"}:
+        return True
+
+    stored = any(i.opname == "STORE_ATTR" and i.argval == name for i in dis.get_instructions(code))
+    return stored or any(_stores(c, name) for c in code.co_consts if hasattr(c, "co_names"))

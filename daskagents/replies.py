@@ -1,0 +1,187 @@
+"""Replies as xarray: one value per agent, a chunk per block, still computing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.array.core import Array
+from numpy.typing import NDArray
+
+from daskagents.columns import Ragged
+from daskagents.errors import UsageError
+from daskagents.fields import Field
+from daskagents.message import Message
+from daskagents.session import Members, Session, Step, address
+from daskagents.table import Table
+from daskagents.tasks import pick_reply, pick_state
+
+#: Texts longer than this on average are kept in chunks where they are a coordinate.
+_LONG = 64
+
+
+def make_frame(
+    table: Table, fields: dict[str, Field], dim: str, bounds: NDArray[np.int64]
+) -> xr.Dataset:
+    """Return the coordinates of a population: ids, and the columns that were given."""
+    coords: dict[str, Any] = {dim: np.arange(table.n)}
+    for name, column in table.columns.items():
+        values = fields[name].numpy(column)
+        if values.dtype == object or name == dim:
+            continue
+        if isinstance(column, Ragged) and len(column.data) > _LONG * table.n:
+            token = hashlib.blake2b(column.data, digest_size=8).hexdigest()
+            chunks = (tuple(np.diff(bounds).tolist()),)
+            values = da.from_array(values, chunks, name=f"given-{name}-{token}")
+        coords[name] = (dim, values)
+    return xr.Dataset(coords=coords)
+
+
+def replies_of(session: Session, step: Step) -> xr.Dataset | xr.DataArray:
+    """Return the replies of a step: a DataArray of single values, else a Dataset by name."""
+    assert step.form is not None
+    members = step.members
+    limit = session.max_failed if session.store is None else None
+    bundles = _bundles(session, session.name_of(step), step.bundles, step.counts)
+    arrays = {}
+    for name, kind in step.form.kinds:
+        dtype = np.dtype(np.float64) if kind == "number" else np.dtypes.StringDType()
+        arrays[name] = bundles.map_blocks(
+            pick_reply, name, kind, limit, dtype=dtype, meta=np.empty(0, dtype)
+        )
+        session.remember(arrays[name], step, name)
+    frame = members.frame if step.rows is None else members.frame.isel({members.dim: step.rows})
+    if step.form.single:
+        return xr.DataArray(arrays[""], frame.coords, [members.dim], name=step.method)
+    given = {name: (members.dim, array) for name, array in arrays.items()}
+    return xr.Dataset(given, frame.drop_vars(set(given) & set(frame.coords)).coords)
+
+
+def states_of(session: Session, members: Members, rows: NDArray[np.int64] | None) -> xr.Dataset:
+    """Return the current state of a population: a variable per field."""
+    indexes, counts, _ = address(members.bounds, None)
+    handles = [members.handles[index] for index in indexes]
+    name = f"state-{members.name}-{session.count}-{session.token}"
+    named = _bundles(session, name, handles, counts)
+    found: dict[str, Any] = {}
+    for field_name, field in members.cls.__fields__.items():
+        meta = field.numpy(field.full(1) if not field.required else field.column([]))[:0]
+        array = named.map_blocks(pick_state, members.blob, field_name, dtype=meta.dtype, meta=meta)
+        found["memory" if field_name == "_turns" else field_name] = (members.dim, array)
+    index = members.frame.coords[members.dim]
+    whole = xr.Dataset(found, {members.dim: index})
+    return whole if rows is None else whole.isel({members.dim: rows})
+
+
+def _bundles(session: Session, name: str, handles: Sequence[Any], counts: Sequence[int]) -> Array:
+    """Return results as the chunks of an array, to be mapped over."""
+    graph = session.executor.chunks([(name, at) for at in range(len(handles))], handles)
+    return Array(graph, name, (tuple(counts),), meta=np.empty(0))
+
+
+def hear(
+    session: Session, members: Members, rows: NDArray[np.int64] | None, content: Any
+) -> tuple[list[Any], str]:
+    """Return what each addressed block hears, as a value or a handle, and a digest of it all."""
+    indexes, counts, _ = address(members.bounds, rows)
+    if isinstance(content, xr.Dataset):
+        raise UsageError(
+            f"the message is a Dataset with {', '.join(map(str, content.data_vars))}; send one"
+            " variable of it, or one message after another"
+        )
+    if isinstance(content, Array):
+        content = xr.DataArray(content, dims=[members.dim] if content.ndim == 1 else None)
+    if isinstance(content, xr.DataArray):
+        return _hear_array(session, members, rows, content, indexes, counts)
+    if hasattr(content, "_said"):  # what a named agent will have said
+        return [content._enter(session)] * len(indexes), f"message of {content.name}"
+    message = content if isinstance(content, Message) else Message(plain(content))
+    return [message] * len(indexes), _digest(message)
+
+
+def _hear_array(
+    session: Session,
+    members: Members,
+    rows: NDArray[np.int64] | None,
+    content: xr.DataArray,
+    indexes: list[int],
+    counts: list[int],
+) -> tuple[list[Any], str]:
+    lazy = isinstance(content.data, Array)
+    if content.dims == ():
+        if not lazy:
+            message = Message(content.item())
+            return [message] * len(indexes), _digest(message)
+        (handle,) = session.carry(content.data)
+        return [handle] * len(indexes), f"lazy {content.data.name}"
+    if content.dims != (members.dim,):
+        if members.dim in content.dims:
+            raise UsageError(
+                f"a message per agent is an array over {members.dim!r} alone, not over"
+                f" {content.dims}"
+            )
+        message = Message(plain(content.values.tolist()))
+        return [message] * len(indexes), _digest(message)
+    content = _aligned(content, members, rows)
+    chunks = (tuple(counts),)
+    if not lazy:
+        cuts = np.cumsum([0, *counts])
+        values = content.values
+        parts = [values[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        handles = [session.executor.scatter(part) for part in parts]
+        return handles, _digest(values)
+    array = content.data
+    if array.chunks != chunks:
+        array = array.rechunk(chunks)
+    return session.carry(array), f"lazy {array.name}"
+
+
+def _aligned(
+    content: xr.DataArray, members: Members, rows: NDArray[np.int64] | None
+) -> xr.DataArray:
+    """Return one message per addressed agent, matched by id where the array has ids."""
+    dim = members.dim
+    ids = np.arange(members.n) if rows is None else rows
+    if dim not in content.indexes:
+        if content.sizes[dim] != len(ids):
+            raise UsageError(f"{content.sizes[dim]} messages were given for {len(ids)} agents")
+        return content
+    given = content.indexes[dim]
+    if len(given) == len(ids) and (given == ids).all():
+        return content
+    missing = np.setdiff1d(ids, given)
+    if len(missing):
+        raise UsageError(
+            f"there is no message for {len(missing)} of the {len(ids)} agents that are asked"
+            f" (the first is agent {missing[0]})"
+        )
+    return content.sel({dim: ids})
+
+
+def plain(content: Any) -> Any:
+    """Return what is said as an immutable value: NumPy scalars as Python's, lists as tuples."""
+    if isinstance(content, np.generic):
+        return content.item()
+    if isinstance(content, list | tuple):
+        return tuple(map(plain, content))
+    if isinstance(content, np.ndarray):
+        return plain(content.tolist())
+    if isinstance(content, dict | set):
+        raise UsageError(
+            f"a message is an immutable value (a number, str, tuple, frozen dataclass), not a"
+            f" {type(content).__name__}; send a tuple or a frozen dataclass"
+        )
+    return content
+
+
+def _digest(value: Any) -> str:
+    data = (
+        value.tobytes()
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+        else repr(value).encode()
+    )
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,441 @@
+"""A session: one place where tasks run, one seed, one count of steps; a run, or a notebook."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import xarray as xr
+from dask.array.core import Array
+from distributed import Client
+from numpy.typing import NDArray
+
+from daskagents import tasks
+from daskagents.agent import Agent, behaviour
+from daskagents.cluster import current_client
+from daskagents.columns import Column
+from daskagents.errors import RunError
+from daskagents.executors import Cluster, Executor, Here
+from daskagents.forms import Form, declared_form
+from daskagents.models.base import Model
+from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
+from daskagents.step import Call, Charter, Usage
+from daskagents.store import Store
+from daskagents.tasks import Mask, Part, Place
+
+#: Fraction of agents that may fail in a step.
+MAX_FAILED = 0.01
+_REMEMBERED = 256
+#: Bytes of given columns that travel in the graph itself.
+_SMALL = 1 << 16
+_STEP = re.compile(r"step-.+-(\d+)-[0-9a-f]{10}")
+
+
+@dataclass
+class Members:
+    """A population within a session: where its blocks are now."""
+
+    cls: type[Agent]
+    name: str
+    dim: str
+    bounds: NDArray[np.int64]
+    frame: xr.Dataset
+    blob: bytes
+    charter: Any
+    handles: list[Any]
+
+    @property
+    def n(self) -> int:
+        """Agents."""
+        return int(self.bounds[-1])
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the population is, for ``run.json``."""
+        return {
+            "name": self.name,
+            "class": self.cls.__qualname__,
+            "module": self.cls.__module__,
+            "agents": self.n,
+            "block_size": int(self.bounds[1] - self.bounds[0]),
+            "fields": {name: str(f.type) for name, f in self.cls.__fields__.items()},
+        }
+
+
+@dataclass
+class Step:
+    """One step that was asked for: whom it addressed, and where its results will be."""
+
+    number: int
+    members: Members
+    method: str
+    rows: NDArray[np.int64] | None
+    indexes: list[int]
+    counts: list[int]
+    masks: list[Mask]
+    form: Form | None = None
+    bundles: list[Any] = field(default_factory=list)
+    parts: list[Any] = field(default_factory=list)
+    results: list[Part] | None = None
+
+    @property
+    def addressed(self) -> int:
+        """Agents that were addressed."""
+        return sum(self.counts)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of the addressed agents, in order."""
+        return np.arange(self.members.n) if self.rows is None else self.rows
+
+
+class Session:
+    """Keeps count of the steps and of what they left, for populations that work together.
+
+    Parameters
+    ----------
+    executor
+        Where tasks run.
+    seed
+        What all randomness follows from.
+    model
+        What agents ask whose population has no model of its own.
+    store
+        The run directory; None keeps nothing.
+    max_failed
+        Largest fraction of the addressed agents that may fail in a step.
+
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        seed: int = 0,
+        model: Model | None = None,
+        store: Store | None = None,
+        max_failed: float = MAX_FAILED,
+    ) -> None:
+        self.executor, self.seed, self.model, self.store = executor, seed, model, store
+        self.max_failed = max_failed
+        self.token = uuid.uuid4().hex[:10]
+        self.members: dict[str, Members] = {}
+        self.steps: list[Step] = []
+        self.count = 0
+        self.live: dict[tuple[int, int], tuple[int, int, Usage]] = {}
+        self.forms: dict[tuple[str, str], Form] = {}
+        self.direct: OrderedDict[str, tuple[Step, str]] = OrderedDict()
+        self.epoch = self.cut = 0
+        self._settled: OrderedDict[str, tuple[int, list[Any]]] = OrderedDict()
+        self._heard: dict[int, Form] = {}
+        self._news = threading.Condition()
+        self._open = ExitStack()
+        self._open.enter_context(executor.hearing(self.topic, self._hear))
+
+    @property
+    def topic(self) -> str:
+        """What the tasks of this session tell their news under."""
+        return f"daskagents-{self.token}"
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._open.close()
+
+    def _hear(self, news: Any) -> None:
+        with self._news:
+            step, index = news["at"]
+            if "form" in news:
+                self._heard[step] = Form(tuple((name, kind) for name, kind in news["form"]))
+            else:
+                done, failed, *usage = news["done"]
+                self.live[step, index] = (done, failed, Usage(*usage))
+            self._news.notify_all()
+
+    def unique(self, name: str) -> str:
+        """Return a name that no population of this session has."""
+        taken, number = name, 1
+        while taken in self.members:
+            number += 1
+            taken = f"{name}-{number}"
+        return taken
+
+    def enter(
+        self,
+        cls: type[Agent],
+        name: str,
+        dim: str,
+        bounds: NDArray[np.int64],
+        frame: xr.Dataset,
+        columns: dict[str, Column],
+        model: Model | None,
+    ) -> Members:
+        """Bring a population in: plan its first blocks."""
+        charter = Charter(cls, name, self.seed, model if model is not None else self.model)
+        blob = cloudpickle.dumps(charter)
+        (handle,) = self.executor.submit(
+            plan_each(f"charter-{self.token}-{name}", bytes, [(blob,)])
+        )
+        given = self._given(name, bounds, columns)
+        plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)
+        handles = self.executor.submit(plan)
+        members = Members(cls, name, dim, bounds, frame, blob, handle, handles)
+        self.members[name] = members
+        return members
+
+    def _given(self, name: str, bounds: NDArray[np.int64], columns: dict[str, Column]) -> list[Any]:
+        """Return, per block, where its given columns are: on disk, or sent."""
+        if not columns:
+            return [None] * (len(bounds) - 1)
+        parts = []
+        for index, (first, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            part = {k: column.take(slice(int(first), int(end))) for k, column in columns.items()}
+            if self.store is not None and self.store.shared:
+                parts.append(self.store.write_given(name, index, int(first), int(end), part))
+            elif sum(column.nbytes for column in part.values()) < _SMALL:
+                parts.append(part)
+            else:
+                parts.append(self.executor.scatter(part))
+        return parts
+
+    def step(
+        self,
+        members: Members,
+        rows: NDArray[np.int64] | None,
+        method: str,
+        heards: Sequence[Any],
+        *,
+        named: bool = False,
+        digest: str = "",
+    ) -> Step:
+        """Submit one step; `heards` has a message or its handle for each addressed block."""
+        function = behaviour(members.cls, method)
+        key = (members.cls.__qualname__, method)
+        form = self.forms.get(key) or declared_form(function)
+        indexes, counts, masks = address(members.bounds, rows)
+        step = Step(self.count, members, method, rows, indexes, counts, masks, form)
+        self.count += 1
+        if self.store is not None:
+            self.store.note(
+                "step",
+                step=step.number,
+                population=members.name,
+                method=method,
+                agents=step.addressed,
+                input=digest,
+            )
+        calls = [
+            BlockCall(index, members.handles[index], heard, mask)
+            for index, heard, mask in zip(indexes, heards, masks, strict=True)
+        ]
+        started = 0
+        while step.form is None and started < len(calls) and not named:
+            self._start(step, calls[started : started + 1], started)
+            started += 1
+            step.form = self._first_form(step)
+        self._start(step, calls[started:], started)
+        if step.form is None and not named:  # nobody replied at all
+            self.collect(step)
+            raise RunError(f"{self._where(step)}: no agent replied")
+        if step.form is not None:
+            self.forms[key] = step.form
+        self.steps.append(step)
+        return step
+
+    def _start(self, step: Step, calls: Sequence[BlockCall], offset: int) -> None:
+        """Submit the tasks of some blocks of a step."""
+        if not calls:
+            return
+        folder, shared = (None, True) if self.store is None else self.store.place
+        plan = plan_step(
+            self.name_of(step),
+            step.members.charter,
+            calls,
+            Call(step.number, step.method, step.form),
+            Place(self.topic, step.number, 0, folder, shared),
+            offset,
+        )
+        handles = self.executor.submit(plan)
+        bundles, parts = handles[: len(calls)], handles[len(calls) :]
+        for call, bundle in zip(calls, bundles, strict=True):
+            step.members.handles[call.index] = bundle
+        step.bundles += bundles
+        step.parts += parts
+
+    def name_of(self, step: Step) -> str:
+        """Return the name of the array whose chunks are the results of a step."""
+        return f"step-{step.members.name}-{step.number}-{self.token}"
+
+    def _first_form(self, step: Step) -> Form | None:
+        """Wait for the first row's reply of the block that was started last; return its form."""
+        part = step.parts[-1:]
+        while True:
+            with self._news:
+                heard = self._heard.pop(step.number, None)
+                if heard is None and not self.executor.done(part):
+                    self._news.wait(0.02)
+                    continue
+            if heard is not None:
+                return heard
+            (result,) = self.executor.gather(part)
+            return result.form  # type: ignore[no-any-return]
+
+    def collect(self, step: Step) -> list[Part]:
+        """Wait for a step and return what happened in each block; a `RunError` if too many failed.
+
+        What its tasks could not write where they are is written here.
+        """
+        if step.results is None:
+            step.results = self.executor.gather(step.parts)
+            if self.store is not None:
+                self.store.keep_pieces(step.number, step.results)
+            for index in step.indexes:
+                self.live.pop((step.number, index), None)
+        failed = sum(part.failed for part in step.results)
+        if failed > self.max_failed * step.addressed:
+            raise RunError(self._too_many(step, failed))
+        return step.results
+
+    def _too_many(self, step: Step, failed: int) -> str:
+        parts = step.results or []
+        first = next(part.first_failure for part in parts if part.first_failure is not None)
+        return (
+            f"{self._where(step)}: {failed} of {step.addressed} agents failed, and max_failed is"
+            f" {self.max_failed:g}; the first was agent {first.agent}: {first.reason}"
+            + (f" ({first.where})" if first.where else "")
+        )
+
+    def _where(self, step: Step) -> str:
+        return f"step {step.number} ({step.members.name}.{step.method})"
+
+    def settle(self, array: Array) -> list[Any]:
+        """Return handles of the chunks of a lazy array, computed once however often it is used."""
+        if array.name not in self._settled:
+            self._settled[array.name] = (self.epoch, self.executor.settle(array))
+        return self._settled[array.name][1]
+
+    def carry(self, array: Array) -> list[Any]:
+        """Return handles of a lazy array that enters a step.
+
+        One that comes from before the last checkpoint is written down and loaded anew, for it
+        would bring along all that came before it.
+        """
+        handles = self.settle(array)
+        if not self._is_past(array) or self.store is None:
+            return handles
+        key = f"{array.name} carried"
+        if key not in self._settled:
+            if array.ndim == 0:
+                rooted = self.executor.gather(handles)
+            else:
+                rooted = self._rewrite(array.name, handles)
+            self._settled[key] = (self.epoch, rooted)
+        return self._settled[key][1]
+
+    def _is_past(self, array: Array) -> bool:
+        """Whether an array is made from replies of before the last checkpoint."""
+        steps = (_STEP.fullmatch(layer) for layer in array.dask.layers)
+        return any(found and int(found[1]) < self.cut for found in steps)
+
+    def _rewrite(self, name: str, handles: list[Any]) -> list[Any]:
+        """Write the chunks of an array and load them anew."""
+        assert self.store is not None
+        place = Place(self.topic, self.count, 0, *self.store.place)
+        folder = self.store.carried(self.epoch, self.count)
+        rows = [(handle, place, f"{folder}/{at:05d}") for at, handle in enumerate(handles)]
+        plan = plan_each(f"carry-{self.count}-{name}", tasks.write_values, rows)
+        written = self.executor.gather(self.executor.submit(plan))
+        sent = [self.executor.scatter(w) if isinstance(w, bytes) else w for w in written]
+        plan = plan_each(f"carried-{self.count}-{name}", tasks.read_values, [(w,) for w in sent])
+        return self.executor.submit(plan)
+
+    def let_go(self, epoch: int) -> None:
+        """Let go of lazy values from before a round: they would keep all that they came from."""
+        for name, (since, _) in list(self._settled.items()):
+            if since >= epoch:
+                break
+            del self._settled[name]
+
+    def remember(self, array: Array, step: Step, name: str) -> None:
+        """Remember that an array is a step's replies of one name, as the tasks wrote them."""
+        self.direct[array.name] = (step, name)
+        while len(self.direct) > _REMEMBERED:
+            self.direct.popitem(last=False)
+
+    def said(self, step: Step, name: str) -> Any:
+        """Return a handle of what a named agent says in a step."""
+        plan = plan_each(f"said-{self.name_of(step)}", tasks.said, [(step.bundles[0], name)])
+        return self.executor.submit(plan)[0]
+
+
+def address(
+    bounds: NDArray[np.int64], rows: NDArray[np.int64] | None
+) -> tuple[list[int], list[int], list[Mask]]:
+    """Return which blocks some rows are in, how many each has, and masks of them.
+
+    Examples
+    --------
+    >>> address(np.array([0, 4, 8]), np.array([5, 6]))
+    ([1], [2], [slice(1, 3, None)])
+
+    """
+    sizes = np.diff(bounds)
+    if rows is None:
+        return list(range(len(sizes))), sizes.tolist(), [None] * len(sizes)
+    cuts = np.searchsorted(rows, bounds)
+    indexes, counts, masks = [], [], []
+    for index in np.flatnonzero(np.diff(cuts)).tolist():
+        local = rows[cuts[index] : cuts[index + 1]] - bounds[index]
+        indexes.append(index)
+        counts.append(len(local))
+        masks.append(_mask(local, int(sizes[index])))
+    return indexes, counts, masks
+
+
+def _mask(local: NDArray[np.int64], n: int) -> Mask:
+    first, last = int(local[0]), int(local[-1])
+    if len(local) == n:
+        return None
+    if last - first + 1 == len(local):
+        return slice(first, last + 1)
+    bits = np.zeros(n, bool)
+    bits[local] = True
+    return np.packbits(bits)
+
+
+_running: ContextVar[Session | None] = ContextVar("_running", default=None)
+_ambient: weakref.WeakKeyDictionary[Client, Session] = weakref.WeakKeyDictionary()
+_here: list[Session] = []
+
+
+@contextmanager
+def running(session: Session) -> Iterator[None]:
+    """Make a session the one that populations join which were made in the meantime."""
+    token = _running.set(session)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def current_session() -> Session:
+    """Return the session of the run that is under way, else that of the current client."""
+    session = _running.get()
+    if session is not None:
+        return session
+    client = current_client()
+    if client is None:
+        if not _here:
+            _here.append(Session(Here()))
+        return _here[0]
+    if client not in _ambient:
+        _ambient[client] = Session(Cluster(client))
+    return _ambient[client]

@@ -1,0 +1,201 @@
+"""The run directory: all that a run needs to be understood, read and gone on with.
+
+::
+
+    run.json       what is run: workflow, parameters, seed, populations, versions, how it ended
+    events.jsonl   in order: each step with a digest of its input and the attempt that counts,
+                   each value the workflow read, each round closed
+    rounds.zarr/   the results, which `xr.open_zarr` opens
+    populations/   the columns that were given, block by block (Zarr)
+    checkpoints/   the last two generations of every block (Zarr)
+    steps/         what tasks replied in rounds not yet folded into rounds.zarr, by attempt
+    rounds/        the same for what the workflow made of replies
+
+There is no pickle in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daskagents import blocks
+from daskagents.columns import Column
+from daskagents.errors import FolderError, RunError
+from daskagents.step import Block
+from daskagents.tasks import Part
+
+_VERSIONS = ("daskagents", "dask", "distributed", "numpy", "xarray", "zarr")
+_LARGE = 1_000
+
+
+class Store:
+    """Writes one run directory, as the only one that does.
+
+    Parameters
+    ----------
+    out
+        The folder; it is made, and must hold no run. None makes a temporary one.
+
+    """
+
+    def __init__(self, out: str | os.PathLike[str] | None) -> None:
+        self.temporary = out is None
+        self.shared = True
+        if out is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="daskagents-"))
+        else:
+            self.folder = _new_folder(Path(out).expanduser().absolute())
+        self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+        self.about: dict[str, Any] = {}
+
+    @property
+    def place(self) -> tuple[str, bool]:
+        """The folder, and whether all workers see it."""
+        return str(self.folder), self.shared
+
+    @property
+    def rounds(self) -> Path:
+        """Where the results are."""
+        return self.folder / "rounds.zarr"
+
+    def describe(self, **about: Any) -> None:
+        """Add to what ``run.json`` says, and write it at once or not at all."""
+        self.about |= about
+        draft = self.folder / "run.json.new"
+        draft.write_text(json.dumps(self.about, indent=1, default=str), encoding="utf-8")
+        draft.replace(self.folder / "run.json")
+
+    def begin(self, **about: Any) -> None:
+        """Write what is run, and with which versions."""
+        versions = {name: _version(name) for name in _VERSIONS} | {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        }
+        self.describe(format=1, status="running", started=_now(), **about, versions=versions)
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Append one line to the events."""
+        self._events.write(json.dumps({"event": event, **fields}, default=_jsonable) + "\n")
+        self._events.flush()
+
+    def write_given(
+        self, name: str, index: int, first: int, end: int, columns: Mapping[str, Column]
+    ) -> str:
+        """Write the given columns of one block; return the path."""
+        path = self.folder / "populations" / name / f"{index:05d}"
+        blocks.write(Block(first, end - first, columns), path)
+        return str(path)
+
+    def checkpoint(self, round_: int, name: str, index: int) -> str:
+        """Return where a block is to be written after a round."""
+        return str(self.folder / "checkpoints" / f"{round_:06d}" / name / f"{index:05d}")
+
+    def carried(self, round_: int, step: int) -> str:
+        """Return where values are written that a step takes over from before a checkpoint."""
+        return f"checkpoints/{round_:06d}/messages/{step:06d}"
+
+    def prune(self, keep: int = 2) -> None:
+        """Remove all but the last generations of checkpoints."""
+        generations = sorted((self.folder / "checkpoints").glob("*"))
+        for old in generations[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def keep_pieces(self, step: int, parts: list[Part]) -> None:
+        """Write pieces that travelled here, and note the attempts that count."""
+        names = []
+        for index, part in enumerate(parts):
+            if isinstance(part.piece, bytes):
+                path = self.write_piece(f"steps/{step:06d}/{index:05d}", part.piece)
+                parts[index] = part = replace(part, piece=path)
+            names.append(Path(str(part.piece)).name)
+        self.note("done", step=step, pieces=names)
+
+    def write_piece(self, name: str, piece: bytes) -> str:
+        """Write a piece that a worker could not write."""
+        path = self.folder / f"{name}-client"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(piece)
+        return str(path)
+
+    def end(self, status: str, **about: Any) -> None:
+        """Say how the run ended."""
+        self.describe(status=status, ended=_now(), **about)
+        self._events.close()
+
+    def remove(self) -> None:
+        """Remove a temporary folder."""
+        self._events.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _new_folder(folder: Path) -> Path:
+    """Make a folder for a run, or say why it cannot be one."""
+    if (folder / "run.json").exists() or (folder / "events.jsonl").exists():
+        raise FolderError(f"{folder} holds another run; choose another `out`, or remove it")
+    if folder.exists() and not folder.is_dir():
+        raise FolderError(f"{folder} is a file; `out` is the folder of a run")
+    if folder.exists() and any(folder.iterdir()):
+        raise FolderError(f"{folder} is not empty and holds no run; choose an empty or new folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be made: {error.strerror}") from None
+    return folder
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read ``run.json``."""
+    try:
+        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FolderError(f"{folder} holds no run (there is no run.json in it)") from None
+    except json.JSONDecodeError as error:
+        raise FolderError(f"{folder / 'run.json'} cannot be read: {error}") from None
+    if not isinstance(about, dict):
+        raise FolderError(f"{folder / 'run.json'} does not describe a run")
+    return about
+
+
+def disk_error(error: OSError, folder: Path) -> RunError:
+    """Say that the run directory could not be written."""
+    return RunError(f"the run directory {folder} cannot be written: {error.strerror or error}")
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        if value.size <= _LARGE:
+            return value.tolist()
+        return {"shape": value.shape, "dtype": str(value.dtype), "digest": _digest(value)}
+    return repr(value)
+
+
+def _digest(value: np.ndarray[Any, Any]) -> str:
+    plain = value.dtype.kind in "fiub"
+    data = np.ascontiguousarray(value).data if plain else repr(value.tolist()).encode()
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except ImportError:
+        return "unknown"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

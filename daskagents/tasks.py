@@ -1,0 +1,307 @@
+"""What a worker is asked to do: the tasks that `plan` arranges and Dask runs."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import astuple, dataclass
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+from distributed import get_worker, secede
+from numpy.typing import NDArray
+
+from daskagents import blocks
+from daskagents.columns import Column, dump, from_arrays, load
+from daskagents.errors import AgentError
+from daskagents.forms import Form, Kind, as_numpy, blank
+from daskagents.loop import Loop, shared_loop
+from daskagents.step import (
+    Block,
+    Call,
+    Charter,
+    Failure,
+    Heard,
+    Outcome,
+    Said,
+    Usage,
+    first_block,
+    pick_rows,
+    run_step,
+)
+
+#: A packed mask of a block's rows, a slice of them, or None for all.
+Mask = NDArray[np.uint8] | slice | None
+#: The loop of the thread that runs tasks itself, where no worker does.
+own_loop: ContextVar[Loop | None] = ContextVar("own_loop", default=None)
+#: Hears what tasks tell, where no worker does.
+own_ear: ContextVar[Callable[[str, Any], None] | None] = ContextVar("own_ear", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a step's task stands: which block of which run, and where it writes.
+
+    `folder` is None outside a run. Where workers cannot see it (`shared` is False), what would be
+    written travels with the result.
+    """
+
+    topic: str
+    step: int
+    index: int
+    folder: str | None = None
+    shared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The one result of a step's task: the outcome, and where its replies were written."""
+
+    outcome: Outcome
+    piece: str | bytes | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows, the replies and the piece that travels."""
+        return self.outcome.nbytes + (len(self.piece) if self.piece else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The small part of a bundle that the client looks at."""
+
+    rows: int
+    failed: int
+    failures: Mapping[str, int]
+    first_failure: Failure | None
+    form: Form | None
+    usage: Usage
+    piece: str | bytes | None
+
+
+_charters: OrderedDict[bytes, Charter] = OrderedDict()
+
+
+def charter_of(blob: bytes) -> Charter:
+    """Return the charter that was sent as bytes, read once per process."""
+    digest = blake2b(blob, digest_size=16).digest()
+    if digest not in _charters:
+        _charters[digest] = cloudpickle.loads(blob)
+        while len(_charters) > 64:
+            _charters.popitem(last=False)
+    return _charters[digest]
+
+
+def begin(blob: bytes, first: int, n: int, given: str | Mapping[str, Column] | None) -> Block:
+    """Make the first version of a block, from given columns or from where they were written."""
+    if isinstance(given, str):
+        given = blocks.read(Path(given)).columns
+    return first_block(charter_of(blob).cls, first, n, given or {})
+
+
+def same(value: Any) -> Any:
+    """Return a result under another key."""
+    return value
+
+
+def state_of(held: Block | Bundle) -> Block:
+    """Return the rows of a block or of what a step made of it."""
+    return held if isinstance(held, Block) else held.outcome.block
+
+
+def do_step(
+    blob: bytes,
+    held: Block | Bundle,
+    call: Call,
+    heard: Heard,
+    mask: Mask,
+    place: Place,
+) -> Bundle:
+    """Run one step of one block, and write down what was replied."""
+    block = state_of(held)
+    outcome = run_step(
+        charter_of(blob),
+        block,
+        call,
+        heard,
+        pick_rows(mask, block.n),
+        loop=_loop,
+        on_progress=lambda done, failed, usage: tell(
+            place.topic, {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]}
+        ),
+        on_form=lambda form: tell(
+            place.topic, {"at": [place.step, place.index], "form": [list(k) for k in form.kinds]}
+        ),
+    )
+    return Bundle(outcome, None if place.folder is None else _write_piece(outcome, place))
+
+
+def _loop() -> Loop:
+    """Return the loop for waiting agents, and leave the worker's thread to other tasks."""
+    own = own_loop.get()
+    if own is not None:
+        return own
+    secede()
+    return shared_loop()
+
+
+def tell(topic: str, message: Any) -> None:
+    """Tell the client something while a task still runs; made of what msgpack knows."""
+    ear = own_ear.get()
+    if ear is not None:
+        ear(topic, message)
+    else:
+        get_worker().log_event(topic, message)
+
+
+def _write_piece(outcome: Outcome, place: Place) -> str | bytes:
+    """Write the replies of one block under a name that no other attempt has."""
+    arrays = {
+        f"{name}/{part}": array
+        for name, column in outcome.replies.items()
+        for part, array in column.arrays().items()
+    }
+    arrays["failed"] = outcome.failed
+    return write_arrays(arrays, place, f"steps/{place.step:06d}/{place.index:05d}")
+
+
+def write_arrays(arrays: Mapping[str, NDArray[Any]], place: Place, name: str) -> str | bytes:
+    """Write arrays as this attempt's; return the path, or the bytes where no folder is shared."""
+    if not place.shared:
+        buffer = BytesIO()
+        dump(arrays, buffer)
+        return buffer.getvalue()
+    path = Path(str(place.folder), f"{name}-{uuid.uuid4().hex[:8]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        dump(arrays, file)
+    return str(path)
+
+
+def write_values(values: NDArray[Any], place: Place, name: str) -> str | bytes:
+    """Write one block of a variable that the workflow made from replies."""
+    arrays: Mapping[str, NDArray[Any]]
+    if values.dtype.kind in "TUO":
+        column = blocks.text_column(values)
+        arrays = {f"/{part}": array for part, array in column.arrays().items()}
+    else:
+        arrays = {"/values": np.asarray(values)}
+    return write_arrays(arrays, place, name)
+
+
+def read_values(piece: str | bytes) -> NDArray[Any]:
+    """Read back what `write_values` wrote."""
+    with BytesIO(piece) if isinstance(piece, bytes) else Path(piece).open("rb") as file:
+        arrays = load(file)
+    return as_numpy(from_arrays({key[1:]: array for key, array in arrays.items()}))
+
+
+def part_of(bundle: Bundle) -> Part:
+    """Return the small part of a bundle."""
+    outcome = bundle.outcome
+    return Part(
+        len(outcome.failed),
+        int(outcome.failed.sum()),
+        outcome.failures,
+        outcome.first_failure,
+        outcome.form,
+        outcome.usage,
+        bundle.piece,
+    )
+
+
+def said(bundle: Bundle, name: str) -> Said:
+    """Return what the one agent of a bundle said."""
+    failure = bundle.outcome.first_failure
+    if failure is not None:
+        return Said(None, name, f"{name} failed: {failure.reason} ({failure.where})")
+    return Said(bundle.outcome.contents, name)
+
+
+def pick_reply(
+    bundle: Bundle, name: str = "", kind: Kind = "number", limit: float | None = None
+) -> NDArray[Any]:
+    """Return the replies of one name, for xarray.
+
+    `limit` is the fraction of agents that may fail where no run watches over them.
+    """
+    outcome = bundle.outcome
+    failed = int(outcome.failed.sum())
+    if limit is not None and failed > limit * len(outcome.failed) and outcome.first_failure:
+        first = outcome.first_failure
+        raise AgentError(
+            f"{failed} of {len(outcome.failed)} agents failed; the first was agent"
+            f" {first.agent}: {first.reason} ({first.where})"
+        )
+    if name not in outcome.replies:  # nobody in this block replied
+        return blank(kind, len(outcome.failed))
+    return as_numpy(outcome.replies[name])
+
+
+def pick_state(held: Block | Bundle, blob: bytes, name: str) -> NDArray[Any]:
+    """Return one field of a block's rows, for xarray."""
+    return charter_of(blob).cls.__fields__[name].numpy(state_of(held).columns[name])
+
+
+_kept: dict[str, Block] = {}
+
+
+def write_state(held: Block | Bundle, path: str | None) -> tuple[Block | None, str]:
+    """Write a block as a root to go on from; return it too where no folder is shared.
+
+    The block stays in a table of this process, so that `load_state` need not read it.
+    """
+    block = state_of(held)
+    if path is None:
+        return block, ""
+    blocks.write(block, Path(path))
+    _kept[path] = block
+    return None, _address()
+
+
+def load_state(path: str, block: Block | None = None) -> Block:
+    """Return the block that was written at `path`."""
+    kept = _kept.pop(path, block)
+    return blocks.read(Path(path)) if kept is None else kept
+
+
+def forget(folder: str) -> None:
+    """Drop what this process still keeps of the run in `folder`."""
+    for path in [path for path in _kept if path.startswith(folder)]:
+        del _kept[path]
+
+
+def _address() -> str:
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return ""
+
+
+def sees(path: str) -> bool:
+    """Whether this process sees a file, after looking at its folder anew."""
+    for _ in range(20):  # a network file system may show a new file a little late
+        if os.path.basename(path) in os.listdir(os.path.dirname(path) or "."):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextmanager
+def here(loop: Loop, ear: Callable[[str, Any], None]) -> Iterator[None]:
+    """Run tasks in this thread, with a loop and an ear of its own."""
+    tokens = own_loop.set(loop), own_ear.set(ear)
+    try:
+        yield
+    finally:
+        own_loop.reset(tokens[0])
+        own_ear.reset(tokens[1])
