@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 #: Names that mean something to every agent and so cannot be fields.
 RESERVED = frozenset(
-    ["id", "rng", "env", "inbox", "chat", "send", "memory", "remember", "memory_limit", "reply", "reply_block", "fail", "round", "agent", "failed", "n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"]
+    "id rng env inbox chat send memory remember memory_limit reply reply_block fail round agent"
+    " failed n_failed calls prompt_tokens completion_tokens cost seconds".split()
 )
+#: Types of values that one agent could change for all others.
+_MUTABLE = (list, dict, set, bytearray, np.ndarray)
 
 
 class _Reader:
@@ -67,7 +70,10 @@ class Agent:
     ------
     FieldError
         When the class is made: for a field of a mutable type, a reserved name, or a default that
-        does not fit. When an agent is made: for an unknown field or a value that does not fit.
+        does not fit. When an agent is made: for an unknown field, a value that does not fit, or
+        none where there is no default.
+    UsageError
+        When the class is made: for a `reply` that cannot be called, or an ``__init__``.
 
     Examples
     --------
@@ -89,11 +95,13 @@ class Agent:
     #: How many messages an agent remembers; None for all.
     memory_limit: ClassVar[int | None] = None
     __fields__: ClassVar[dict[str, Field]] = {}
+    __own_fields__: ClassVar[dict[str, Field]] = {}
 
     id: int
     rng: Rng
     _host: Host | None
     _row: int
+    _turns: tuple[Any, ...]
 
     def __init__(self, **values: Any) -> None:
         self._host, self._row, self.id = None, 0, 0
@@ -102,18 +110,22 @@ class Agent:
             if name not in self.__fields__ or name == "_turns":
                 raise FieldError(unknown_field(type(self), name))
             setattr(self, name, self.__fields__[name].coerce(value))
+        for name, field in self.__fields__.items():
+            if field.required and name not in values:
+                cls = type(self).__name__
+                raise FieldError(f"{cls}.{name} has no default; give it: {cls}({name}=...)")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         fields: dict[str, Field] = {}
-        for base in reversed(cls.__mro__[1:]):
-            fields |= base.__dict__.get("__own_fields__", {})
-        own = _own_fields(cls)
-        cls.__own_fields__ = own  # type: ignore[attr-defined]
-        cls.__fields__ = fields | own
-        for name, field in own.items():
+        for base in reversed(cls.__mro__):  # a base that is no agent class declares fields too
+            known = vars(base).get("__own_fields__")
+            own = _own_fields(base, fields) if known is None else known
+            fields |= own
+        cls.__fields__, cls.__own_fields__ = fields, own
+        for name, field in fields.items():
             setattr(cls, name, _Reader(field))
-        _check_behaviour(cls)
+        _check_class(cls)
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name, '?')!r}" for name in self.__fields__)
@@ -121,12 +133,14 @@ class Agent:
 
     def _values(self) -> dict[str, Any]:
         """Return the value of every field, of an agent that stands alone."""
+        for name in self.__dict__.keys() - self.__fields__.keys():
+            raise FieldError(unknown_field(type(self), name))
         return {name: getattr(self, name) for name in self.__fields__}
 
     @property
     def memory(self) -> tuple[Message, ...]:
         """What this agent remembers, oldest first."""
-        return tuple(Message(*turn) for turn in self._turns)  # type: ignore[attr-defined]
+        return tuple(Message(*turn) for turn in self._turns)
 
     def remember(self, message: Message | Answer | str) -> None:
         """Add a message to the memory; an `Answer` as what the agent itself said.
@@ -137,7 +151,7 @@ class Agent:
         content = said.content
         if not isinstance(content, str | float | int | bool | bytes | None):
             content = str(content)
-        turns = (*self._turns, (content, said.role, said.name))  # type: ignore[attr-defined]
+        turns = (*self._turns, (content, said.role, said.name))
         limit = self.memory_limit
         self._turns = turns if limit is None else turns[max(0, len(turns) - limit) :]
 
@@ -209,7 +223,11 @@ def behaviour(cls: type[Agent], method: str) -> Any:
             if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
         )
         known = [name for name in known if name not in {"chat", "remember"}]
-        raise UsageError(f"{cls.__name__} has no method {method!r}; it has {', '.join(known)}")
+        raise UsageError(
+            f"{cls.__name__} has no method {method!r}"
+            + (f" (it has {', '.join(known)})" if known else "")
+            + f"; write one: def {method}(self, message)"
+        )
     return function
 
 
@@ -223,20 +241,32 @@ def unknown_field(cls: type[Agent], name: str) -> str:
     )
 
 
-def _own_fields(cls: type[Agent]) -> dict[str, Field]:
-    """Make the fields that the body of `cls` itself declares."""
-    found = {}
-    for name, annotation in _annotations(cls).items():
+def _own_fields(cls: type[Any], inherited: Mapping[str, Field]) -> dict[str, Field]:
+    """Make the fields that the body of `cls` itself declares, or gives another default."""
+    found, body, annotations = {}, vars(cls), _annotations(cls)
+    for name, annotation in annotations.items():
         if typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
             continue
-        if name in RESERVED or name.startswith("__"):
+        if name == "memory_limit":
+            raise FieldError(f"{cls.__name__}: write `memory_limit = 20`, without an annotation")
+        if name in RESERVED or name.startswith("_"):
             raise FieldError(f"{cls.__name__}.{name}: this name is reserved; choose another")
-        default = cls.__dict__.get(name, MISSING)
-        found[name] = make_field(cls.__name__, name, annotation, default)
+        found[name] = make_field(cls.__name__, name, annotation, body.get(name, MISSING))
+    for name, value in body.items():
+        if name in annotations or name.startswith("__"):
+            continue
+        if name in inherited:
+            found[name] = make_field(cls.__name__, name, inherited[name].type, value)
+        elif isinstance(value, _MUTABLE):
+            raise FieldError(
+                f"{cls.__name__}.{name}: all agents of a process would share this"
+                f" {type(value).__name__}; declare a field of an immutable type, as"
+                f" `{name}: tuple = ()`, or a constant, as `{name}: ClassVar = ...`"
+            )
     return found
 
 
-def _annotations(cls: type[Agent]) -> dict[str, Any]:
+def _annotations(cls: type[Any]) -> dict[str, Any]:
     """Return the annotations of the class body, those written as text resolved."""
     module = sys.modules.get(cls.__module__)
     scope = {**(vars(module) if module else {}), cls.__name__: cls}
@@ -249,10 +279,18 @@ def _annotations(cls: type[Agent]) -> dict[str, Any]:
         ) from None
 
 
-def _check_behaviour(cls: type[Agent]) -> None:
-    """Refuse a behaviour that no step can call."""
+def _check_class(cls: type[Agent]) -> None:
+    """Refuse a behaviour that no step can call, and what a row does not have."""
+    if cls.__init__ is not Agent.__init__ or "__slots__" in vars(cls):
+        raise UsageError(
+            f"{cls.__name__} has an __init__ or __slots__, and a row of a table has neither;"
+            " declare fields with defaults: `money: float = 100.0`"
+        )
+    limit = cls.memory_limit
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise FieldError(f"{cls.__name__}.memory_limit is {limit!r}; give a number or None")
     for name in ("reply", "reply_block"):
-        function = cls.__dict__.get(name)
+        function = getattr(cls, name, None)
         if function is None:
             continue
         if not inspect.isfunction(function) or len(inspect.signature(function).parameters) != 2:
@@ -265,7 +303,5 @@ def _check_behaviour(cls: type[Agent]) -> None:
 _NOBODY = np.zeros(1, np.int64)
 
 # The memory is a field like any other, kept as (content, role, name) and read through `memory`.
-_turns = make_field("Agent", "_turns", tuple, ())
-Agent.__own_fields__ = {"_turns": _turns}  # type: ignore[attr-defined]
-Agent.__fields__ = dict(Agent.__own_fields__)  # type: ignore[attr-defined]
-Agent._turns = _Reader(_turns)  # type: ignore[attr-defined]
+Agent.__own_fields__ = {"_turns": make_field("Agent", "_turns", tuple, ())}
+Agent.__fields__ = Agent.__own_fields__

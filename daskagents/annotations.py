@@ -14,7 +14,7 @@ import numpy as np
 
 from daskagents.codec import Codec
 from daskagents.errors import FieldError
-from daskagents.packed import SCALARS, Anything, Choice, Either, Fixed, Many, Maybe, Record
+from daskagents.packed import LIKE, SCALARS, Anything, Choice, Either, Fixed, Many, Maybe, Record
 from daskagents.scalars import Members
 
 #: The dataclasses around an annotation.
@@ -114,7 +114,7 @@ def _read_literal(where: str, args: Sequence[Any]) -> Codec[Any]:
 
 def _read_tuple(where: str, annotation: Any, within: Within) -> Codec[Any]:
     args = get_args(annotation)
-    if get_origin(annotation) is None:
+    if annotation in (tuple, typing.Tuple):  # noqa: UP006 - tuple[()] has no arguments either
         return Many(Anything())
     if len(args) == 2 and args[1] is Ellipsis:
         return Many(read_annotation(where, args[0], within))
@@ -129,7 +129,7 @@ def _read_dataclass(where: str, cls: type[Any], within: Within) -> Codec[Any]:
             f"{where}: {cls.__name__} holds another {cls.__name__}, and how deep is not known when"
             " the class is made; keep a tuple of them side by side, with the position of each in it"
         )
-    if cls.__new__ is not object.__new__:
+    if any("__new__" in vars(base) for base in cls.__mro__[:-1]):
         raise FieldError(f"{where}: {cls.__name__} has a __new__ of its own; leave it out")
     try:
         hints = typing.get_type_hints(cls)
@@ -172,17 +172,13 @@ def _refusal(where: str, cls: type[Any], annotation: Any) -> FieldError:
         return _mutable(where, cls.__name__, f"tuple[{inner}, ...]" if inner else "tuple")
     if issubclass(cls, Flag):
         return FieldError(f"{where}: {cls.__name__} is a Flag; use int, or one bool per flag")
+    if issubclass(cls, Enum):
+        return FieldError(f"{where}: {cls.__name__} has no members")
     if issubclass(cls, np.generic):
-        plain = next((k for k in (bool, int, float, str, bytes) if _is_like(cls, k)), None)
+        plain = next((kind for kind, like in LIKE.items() if issubclass(cls, like)), None)
         cure = f"{plain.__name__}, which takes values of NumPy too" if plain else "float or int"
         return FieldError(f"{where}: {cls.__name__} is a type of NumPy; use {cure}")
     return _no_type(where, annotation)
-
-
-def _is_like(cls: type[np.generic], kind: type[Any]) -> bool:
-    """Return whether values of a type of NumPy fit into one of Python's."""
-    like = {bool: np.bool_, int: np.integer, float: np.floating, str: np.str_, bytes: np.bytes_}
-    return issubclass(cls, like[kind])
 
 
 def _no_type(where: str, annotation: Any) -> FieldError:
@@ -201,6 +197,6 @@ def show(annotation: Any) -> str:
     """Return an annotation as it is written."""
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation.__name__
-    if isinstance(annotation, ForwardRef):
-        return repr(annotation.__forward_arg__)
+    if isinstance(annotation, str | ForwardRef):
+        return repr(getattr(annotation, "__forward_arg__", annotation))
     return "..." if annotation is Ellipsis else str(annotation).replace("typing.", "")

@@ -151,9 +151,7 @@ def _check_names(
     known.pop("agents", None)
     for name in options:
         if name in _RUN:
-            raise UsageError(
-                f"-p {name}=...: this is for the run itself; see daskagents run --help"
-            )
+            raise UsageError(f"{name} is for the run itself: --{name.replace('_', '-')}, not -p")
         if name not in known:
             raise UsageError(
                 f"{program.workflow.__name__} has no parameter {name!r}; it has"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -39,7 +38,7 @@ def write(block: Block, path: Path) -> None:
                 dimension_names=[_DIMS[part] if _DIMS[part] == "agent" else f"{name}.{part}"],
             )
     try:
-        os.rename(draft, path)
+        draft.rename(path)
     except OSError:  # another attempt was first; it wrote the same
         shutil.rmtree(draft)
         if not path.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import signal
 import threading
 import traceback
@@ -11,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Annotated, Any
 
-import dask
 import typer
-from distributed import Client
+from distributed import Client, Status, WorkerPlugin
 from rich.console import Console
 from rich.text import Text
 
@@ -41,9 +42,6 @@ _LOCAL = (
     "The local model is a very small one: it shows that the system works with a language model."
     " Its answers say nothing about how people behave, or larger models."
 )
-
-#: Ctrl-C reaches the worker processes too; it is for us to end them.
-_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 app = typer.Typer(
     add_completion=False,
@@ -214,10 +212,11 @@ def _one_error(doing: _Doing, debug: bool) -> Iterator[None]:
 
 @contextmanager
 def _quiet_interrupt() -> Iterator[None]:
-    """At Ctrl-C, keep Dask from writing of all that is torn down; at a second one, do not wait."""
+    """At Ctrl-C, keep Dask from writing of all that is torn down; at a second one, wait no more."""
 
     def interrupt(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, before)
+        # What runs elsewhere on this machine ends by itself when this process does.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
         logging.disable()
         raise KeyboardInterrupt
 
@@ -229,6 +228,20 @@ def _quiet_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started here: to end them is our business.
+
+    They inherit it from the thread that starts them. For this one, it waits until the end.
+    """
+    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _message(error: Exception, program: Program | None, debug: bool) -> str:
@@ -284,10 +297,21 @@ def _client(known: str | None, workers: int | None) -> Iterator[Client | str]:
     if known is not None:
         yield known
         return
-    with dask.config.set({"distributed.worker.preload": [_DEAF]}):
+    with _deaf_children():
         cluster = start_cluster(workers)
     with cluster, Client(cluster, set_as_default=False) as client:
+        client.register_plugin(_Hush())
         yield client
+
+
+class _Hush(WorkerPlugin):  # type: ignore[misc]
+    """Keeps a worker from writing of what is cut short when it is closed."""
+
+    name = "daskagents-hush"
+
+    def setup(self, worker: Any) -> None:
+        for handler in logging.getLogger("distributed").handlers:
+            handler.addFilter(lambda record: worker.status is Status.running)
 
 
 def _model(said: str | None, given: Iterable[Any]) -> Model | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -32,14 +34,13 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
     """
     console = console or Console()
     console.print(_table(results))
-    said = Table.grid(padding=(0, 2))
-    said.add_row("results", str(folder))
+    said = f"results  {folder}"
     names = numeric(results)
     if names and results.sizes["round"]:
         picture = folder / f"{names[0]}.png"
         distributions(results, names[0]).savefig(picture)
-        said.add_row("picture", str(picture))
-    console.print(said, soft_wrap=True)
+        said += f"\npicture  {picture}"
+    console.print(said, soft_wrap=True, markup=False, highlight=False)
 
 
 def _table(results: xr.Dataset) -> Table:
@@ -60,15 +61,16 @@ def _table(results: xr.Dataset) -> Table:
 def _columns(results: xr.Dataset) -> dict[str, list[str]]:
     """Return the cells of the table by the head of their column."""
     columns = {"round": [str(at + 1) for at in range(results.sizes.get("round", 0))]}
-    said = [str(name) for name, values in results.data_vars.items() if values.dims == ("round",)]
-    for name in sorted(set(said) - _OWN, key=lambda name: (name != "winner", name)):
-        columns[name] = [_cell(value) for value in results[name].values]
-    for name in numeric(results):
-        values = results[name]
-        dim = str(values.dims[1])
-        means, spreads = values.mean(dim).values, values.std(dim).values
+    means = {name: results[name].mean(_agents(results, name)).values for name in numeric(results)}
+    said = {str(name) for name, values in results.data_vars.items() if values.dims == ("round",)}
+    for name in sorted(said - _OWN, key=lambda name: (name != "winner", name)):
+        values = results[name].values
+        if not any(_same(values, mean) for mean in means.values()):
+            columns[name] = [_cell(value) for value in values]
+    for name, mean in means.items():
+        spread = results[name].std(_agents(results, name)).values
         columns[f"{name} (mean ± sd)"] = [
-            f"{_cell(mean)} ± {_cell(spread)}" for mean, spread in zip(means, spreads, strict=True)
+            f"{_cell(middle)} ± {_cell(width)}" for middle, width in zip(mean, spread, strict=True)
         ]
     columns["failed"] = [f"{count:,}" for count in results["n_failed"].values]
     tokens = results["prompt_tokens"].values + results["completion_tokens"].values
@@ -77,6 +79,16 @@ def _columns(results: xr.Dataset) -> dict[str, list[str]]:
         columns["tokens"] = [f"{count:,}" for count in tokens]
     columns["seconds"] = [f"{seconds:.1f}" for seconds in results["seconds"].values]
     return columns
+
+
+def _agents(results: xr.Dataset, name: str) -> str:
+    """Return the dimension of the agents that a variable is about."""
+    return str(results[name].dims[1])
+
+
+def _same(values: NDArray[Any], means: NDArray[Any]) -> bool:
+    """Whether what the workflow said of each round is a mean that is shown anyway."""
+    return values.dtype.kind == "f" and np.allclose(values, means, equal_nan=True)
 
 
 def _cell(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 import sys
 import threading
 import traceback
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+import dask
 from dask.sizeof import sizeof
 from distributed import Client, LocalCluster, WorkerPlugin
 
@@ -21,7 +23,7 @@ from daskagents.loop import close_shared_loop, patient_gc, shared_loop
 from daskagents.step import Block, Outcome
 
 
-@sizeof.register((Plain, Ragged, Block, Outcome))
+@sizeof.register((Plain, Ragged, Block, Outcome))  # type: ignore[untyped-decorator]
 def _size(value: Any) -> int:
     return int(value.nbytes) + 200
 
@@ -30,6 +32,8 @@ class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
     """Gives a worker process its event loop and a patient garbage collector."""
 
     name = "daskagents"
+    # a second client must not stop the loop that the agents of the first are on
+    idempotent = True
 
     def setup(self, worker: Any) -> None:
         """Start the loop, before the first task needs it."""
@@ -63,7 +67,15 @@ def start_cluster(workers: int | None = None) -> LocalCluster:
 
     """
     check_main_guard()
-    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    preload = [*dask.config.get("distributed.worker.preload"), __name__]
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", preload=preload
+    )
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave Ctrl-C to the program that started the workers; Dask calls this in each of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
@@ -79,6 +91,9 @@ def connect(client: Client | str | None, workers: int | None = None) -> Iterator
 
     """
     if isinstance(client, Client):
+        if client.asynchronous or client.status != "running":
+            state = "asynchronous" if client.asynchronous else client.status
+            raise UsageError(f"client is {state}; give a client that is connected and blocks")
         yield client
         return
     if isinstance(client, str):

@@ -1,12 +1,16 @@
-"""The driver of a run: lets the workflow run ahead, closes its rounds in order, cuts the lineage."""
+"""The driver of a run: lets the workflow run ahead, closes rounds in order, cuts the lineage."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import dask
 import numpy as np
+from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
@@ -18,16 +22,20 @@ from daskagents.plan import plan_each
 from daskagents.population import Population
 from daskagents.progress import Snapshot
 from daskagents.record import Record
-from daskagents.rounds import Rounds, fold, remove
+from daskagents.rounds import Rounds, fold, paths, remove
 from daskagents.session import Session, running
 from daskagents.step import Usage
-from daskagents.store import Store, disk_error
+from daskagents.store import Store
+from daskagents.tasks import writing
+from daskagents.values import Value
 from daskagents.workflow import Workflow
 
 #: Rounds that a workflow may be ahead of the cluster.
 AHEAD = 8
 #: Seconds between two looks at rounds whose window is not full.
 FOLD_EVERY = 1.0
+
+_log = logging.getLogger("daskagents")
 
 
 class Driver:
@@ -56,7 +64,8 @@ class Driver:
     ) -> None:
         self.session = Session(executor, seed=seed, model=model, store=store, max_failed=max_failed)
         self.executor, self.store, self.checkpoint_every = executor, store, checkpoint_every
-        self.rounds = Rounds(store.rounds)
+        with writing(store.folder):
+            self.rounds = Rounds(store.rounds)
         self.pending: list[Record] = []
         self.yielded = self._last_cut = self.n_failed = self.replies = 0
         self.usage = Usage()
@@ -73,56 +82,59 @@ class Driver:
 
     def drive(self, workflow: Workflow, bound: Any) -> None:
         """Run the workflow to its end, and write down how it ended."""
-        status = "failed"
         try:
-            with running(self.session):
-                self._join(bound)
-                for yielded in workflow(*bound.args, **bound.kwargs):
-                    self._end_round(yielded)
-                self._close_all()
-                self._checkpoint()
-            status = "done"
-        except KeyboardInterrupt:
-            status = "interrupted"
+            with running(self.session), _plain_errors():
+                with writing(self.store.folder):
+                    self._join(bound)
+                with closing(workflow(*bound.args, **bound.kwargs)) as generator:
+                    for yielded in generator:
+                        with writing(self.store.folder):
+                            self._end_round(yielded)
+                with writing(self.store.folder):
+                    self._finish()
+        except BaseException as error:
+            self._give_up("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        except KilledWorker as error:
-            raise RunError(
-                f"a block of agents was lost with {error.allowed_failures + 1} workers, one after"
-                " another; see the workers' logs for why they died (memory, most often)"
-            ) from error
-        except OSError as error:
-            if isinstance(error, DaskAgentsError) or error.errno is None:
-                raise
-            raise disk_error(error, self.store.folder) from error
         finally:
-            self._end(status)
+            self.session.close()
 
     def _join(self, bound: Any) -> None:
         """Bring copies of the given populations and agents into the run."""
-        about = {}
+        copies: dict[int, Population] = {}
+        about: dict[str, Any] = {}
         for name, value in bound.arguments.items():
-            if isinstance(value, Population):
-                copy = value._copy()
-                _, members = copy._join(name, self.session)
-            elif isinstance(value, Named):
-                copy = Named(value._population._copy())  # type: ignore[assignment]
-                _, members = copy._population._join(name, self.session)  # type: ignore[attr-defined]
-            else:
-                continue
-            bound.arguments[name] = copy
-            about[name] = members.describe()
+            bound.arguments[name] = self._copy(value, name, copies, about)
         self.store.describe(populations=about)
+
+    def _copy(self, value: Any, name: str, copies: dict[int, Population], about: Any) -> Any:
+        """Copy the populations and agents in an argument; the same one twice stays the same."""
+        if isinstance(value, Named):
+            return Named(self._copy(value._population, name, copies, about))
+        if isinstance(value, list | tuple):
+            inside = [self._copy(v, f"{name}[{i}]", copies, about) for i, v in enumerate(value)]
+            return inside if isinstance(value, list) else tuple(inside)
+        if isinstance(value, dict):
+            return {k: self._copy(v, f"{name}[{k!r}]", copies, about) for k, v in value.items()}
+        if not isinstance(value, Population):
+            return value
+        key = id(value._whole)
+        if key not in copies:
+            copies[key] = value._whole._copy()
+            _, members = copies[key]._join(name.partition("[")[0], self.session)
+            about[name] = members.describe()
+        return copies[key] if value._rows is None else copies[key]._part(value._rows)
 
     def _end_round(self, yielded: Any) -> None:
         """Take what was yielded; close the rounds that are done, and wait for the oldest."""
         steps, self.session.steps = self.session.steps, []
         record = Record(self.session, self.store, self.yielded, steps)
         record.take(yielded)
+        self.session.direct.clear()
         self.yielded += 1
         self.session.epoch = self.yielded
         self.pending.append(record)
         while self.pending and (len(self.pending) > AHEAD or self._is_done(self.pending[0])):
-            self._close(self.pending.pop(0))
+            self._close(self.pending[0])
         if self.yielded - self._last_cut >= self.checkpoint_every:
             self._close_all()
             self._checkpoint()
@@ -132,20 +144,16 @@ class Driver:
 
     def _close_all(self) -> None:
         while self.pending:
-            self._close(self.pending.pop(0))
+            self._close(self.pending[0])
 
     def _close(self, record: Record) -> None:
-        """Wait for a round, and hand its pieces to the results."""
-        usage, n_failed = Usage(), 0
-        for step in record.steps:
-            if step.results is None:
-                parts = self.session.collect(step)
-                usage = sum((part.usage for part in parts), usage)
-                n_failed += sum(part.failed for part in parts)
-                self.replies += step.addressed
-            step.bundles, step.parts = [], []
+        """Wait for the oldest round that is open, and hand its pieces to the results."""
+        parts = [part for step in record.steps for part in self.session.collect(step)]
+        usage = sum((part.usage for part in parts), Usage())
         sources = record.sources(self.rounds)
+        values = record.wait()
         now = time.monotonic()
+        n_failed = sum(part.failed for part in parts)
         own = {
             "n_failed": n_failed,
             "calls": usage.calls,
@@ -154,15 +162,20 @@ class Driver:
             "cost": float("nan") if usage.calls else 0.0,
             "seconds": now - self._closed_at,
         }
-        self._closed_at = now
-        values = {name: record.value(name) for name in record.values}
         for name, value in values.items():
-            self.rounds.add_small(name, record.values[name][0], value)
+            self.rounds.add_value(name, value)
         for name, number in own.items():
-            self.rounds.add_small(name, (), number)
+            self.rounds.add_value(name, Value((), number))
         self.rounds.close(sources)
+        del self.pending[0]
+        self._closed_at = now
         self.usage, self.n_failed = self.usage + usage, self.n_failed + n_failed
-        self.store.note("round", round=record.number, values=values, **own)
+        self.replies += sum(step.addressed for step in record.steps)
+        for step in record.steps:
+            step.bundles, step.parts = [], []
+        remove({str(part.piece) for part in parts} - paths(sources))
+        said = {name: value.data for name, value in values.items()}
+        self.store.note("round", round=record.number, values=said, **own)
         self.session.let_go(record.number)
         self._fold()
 
@@ -173,14 +186,15 @@ class Driver:
                 return
             self._finish_fold()
         now = time.monotonic()
-        if self.rounds.full() or now - self._folded > FOLD_EVERY:
-            if now - self._folded > FOLD_EVERY:
-                self.rounds.write_small()
-                self._folded = now
+        due = now - self._folded > FOLD_EVERY
+        if due:
+            self.rounds.write_values()
+            self._folded = now
+        if due or self.rounds.full():
             self._start_fold()
 
-    def _start_fold(self) -> None:
-        folds = self.rounds.folds()
+    def _start_fold(self, *, last: bool = False) -> None:
+        folds = self.rounds.folds(last=last)
         if self.store.shared:
             name = f"fold-{self.session.token}-{self.rounds.closed}-{time.monotonic_ns()}"
             self._folding = self.executor.submit(plan_each(name, fold, [(f,) for f in folds]))
@@ -194,7 +208,7 @@ class Driver:
         self._folding = None
         remove(self.rounds.folded())
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, last: bool = False) -> None:
         """Write all blocks, and go on from what was written, so that the past can be let go."""
         self._last_cut = self.yielded
         every = [(m, i) for m in self.session.members.values() for i in range(len(m.handles))]
@@ -211,32 +225,54 @@ class Driver:
                 tasks.write_state(block, path)
                 block = self.executor.scatter(tasks.load_state(path))
             blocks.append(block)
+        self.store.note("checkpoint", round=self.yielded)
+        self.store.prune()
+        if last:
+            return
         where = [(path, address) for path, (_, address) in zip(paths, written, strict=True)]
         for (m, i), handle in zip(every, self.executor.reload(where, blocks), strict=True):
             m.handles[i] = handle
-        self.session.cut = self.session.count
-        self.store.note("checkpoint", round=self.yielded)
-        self.store.prune()
+        self.session.cut, self.session.generation = self.session.count, self.yielded
 
-    def _end(self, status: str) -> None:
+    def _finish(self) -> None:
+        """End a run whose workflow has ended."""
+        self._close_all()
+        for step in self.session.steps:  # asked after the last yield: of no round, but they count
+            self.session.collect(step)
+        if not self.store.temporary:
+            self._checkpoint(last=True)
+        if self._folding is not None:
+            self._finish_fold()
+        self.rounds.write_values()
+        self._start_fold(last=True)
+        self._finish_fold()
+        self.rounds.finish()
+        self.store.remove_pieces()
+        self.executor.forget(str(self.store.folder))
+        self.store.end("done", rounds=self.rounds.closed)
+
+    def _give_up(self, status: str) -> None:
         """Leave a readable run directory behind, whatever happened."""
-        self.session.close()
+        steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
+        with suppress(Exception):  # what went wrong is being said already
+            while self.pending and self._is_done(self.pending[0]):
+                self._close(self.pending[0])
+        with suppress(Exception):
+            handles = [h for m in self.session.members.values() for h in m.handles]
+            self.executor.cancel([*handles, *(h for s in steps for h in (*s.bundles, *s.parts))])
+            self.executor.gather(self._folding or [])
         try:
-            if status != "done":
-                self.executor.cancel([h for m in self.session.members.values() for h in m.handles])
-            if self._folding is not None:
-                self._finish_fold()
-            self.rounds.write_small()
-            for task in self.rounds.folds():
+            self.rounds.write_values()
+            for task in self.rounds.folds(last=True):
                 fold(task)
             remove(self.rounds.folded())
             self.rounds.finish()
+            self.store.note("unfinished", status=status)
+        except (DaskAgentsError, OSError) as error:
+            _log.warning("the last rounds could not be written into the results: %s", error)
+        with suppress(Exception):
             self.executor.forget(str(self.store.folder))
-        except Exception as error:
-            if status == "done":
-                raise
-            self.store.note("unfinished", error=repr(error))
-        finally:
+        with suppress(RunError):
             self.store.end(status, rounds=self.rounds.closed)
 
     def snapshot(self) -> Snapshot:
@@ -251,3 +287,20 @@ class Driver:
             self.n_failed + sum(failed for _, failed, _ in live),
             time.monotonic() - self._started,
         )
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Say what Dask's errors mean for a run."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise RunError(
+            f"a block of agents was lost with {error.allowed_failures + 1} workers, one after"
+            " another; see the workers' logs for why they died (memory, most often)"
+        ) from error
+    except CancelledError as error:
+        raise RunError(
+            f"the cluster lost what the run needs: {error}. If workers died: a lost block can be"
+            " made again only where all workers see the run directory; give a shared `out`"
+        ) from error

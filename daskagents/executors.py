@@ -11,7 +11,7 @@ from typing import Any
 import dask
 from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
-from distributed import Client, Future, wait
+from distributed import Client, Future
 
 from daskagents import tasks
 from daskagents.cluster import prepare_workers
@@ -87,7 +87,7 @@ class Held(TaskRef):  # type: ignore[misc]
 
 
 class Here(Executor):
-    """Runs every task at once in this thread: no scheduler, and a debugger stops where it should."""
+    """Runs every task at once in this thread: no scheduler, and a debugger stops where it is."""
 
     def __init__(self) -> None:
         self._ears: dict[str, Ear] = {}
@@ -223,10 +223,6 @@ class Cluster(Executor):
 
     def cancel(self, handles: Sequence[Any]) -> None:
         self.client.cancel(list(handles), force=True)
-
-    def wait(self, handles: Sequence[Any]) -> None:
-        """Wait until results are there, without bringing them here."""
-        wait(list(handles))
 
 
 def _keys(array: Array) -> list[Any]:

@@ -67,18 +67,21 @@ class Field:
     def __reduce__(self) -> tuple[Any, ...]:
         return Field, (self.name, self.owner, self.type, self.default)
 
+    def _make(self) -> list[Codec[Any]]:
+        """Make the codecs; on first use, as what is unpickled may still wait for its classes."""
+        whole = read_annotation(f"{self.owner}.{self.name}", self.type)
+        self._made[:] = whole, whole.inner if isinstance(whole, Maybe) else whole
+        return self._made
+
     @property
     def _whole(self) -> Codec[Any]:
-        """The codec; made on first use, as what is unpickled may still wait for its classes."""
-        if not self._made:
-            self._made.append(read_annotation(f"{self.owner}.{self.name}", self.type))
-        return self._made[0]
+        """The codec of all values."""
+        return (self._made or self._make())[0]
 
     @property
     def _codec(self) -> Codec[Any]:
         """The codec of values that are not None."""
-        whole = self._whole
-        return whole.inner if isinstance(whole, Maybe) else whole
+        return (self._made or self._make())[1]
 
     @property
     def label(self) -> str:

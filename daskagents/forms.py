@@ -20,9 +20,16 @@ Kind = Literal["number", "text"]
 
 #: What a run itself writes for every round.
 TAKEN = frozenset(
-    ["failed", "n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds", "round", "agent"]
+    "failed n_failed calls prompt_tokens completion_tokens cost seconds round agent".split()
 )
 _NUMBERS = frozenset({float, int, bool})
+#: Types that become a column all at once.
+_PLAIN: dict[Kind, frozenset[type[Any]]] = {
+    "number": _NUMBERS | {np.float64, np.float32, np.int64, np.bool_},
+    "text": frozenset({str}),
+}
+#: What stands for the reply of an agent that failed.
+_BLANK: dict[Kind, Any] = {"number": np.nan, "text": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,34 +149,26 @@ def collect(
         A column per name, NaN or ``""`` where an agent failed or its reply does not fit.
 
     """
-    rows = _by_name(form, replies, failed)
+    at = np.flatnonzero(~failed)
+    fine = replies if len(at) == len(replies) else [replies[row] for row in at.tolist()]
     errors: dict[int, ReplyError] = {}
-    blank = {name: np.nan if kind == "number" else "" for name, kind in form.kinds}
-    if rows is None:  # some reply is odd: look at each
-        rows = [[blank[name]] * len(replies) for name, _ in form.kinds]
-        for at in np.flatnonzero(~failed).tolist():
-            try:
-                for column, value in zip(rows, _fit(form, replies[at]), strict=True):
-                    column[at] = value
-            except ReplyError as error:
-                errors[at] = error
-                for column, value in zip(rows, blank.values(), strict=True):
-                    column[at] = value
-    columns = {
-        name: _column(kind, values) for (name, kind), values in zip(form.kinds, rows, strict=True)
-    }
+    values = _by_name(form, fine)
+    if values is None:  # some reply is odd: look at each
+        at, values, errors = _one_by_one(form, fine, at)
+    columns = {}
+    for (name, kind), part in zip(form.kinds, values, strict=True):
+        columns[name] = part
+        if len(at) < len(replies):
+            columns[name] = _column(kind, [_BLANK[kind]] * len(replies)).put(at, part)
     return columns, errors
 
 
-def _by_name(form: Form, replies: list[Any], failed: NDArray[np.bool_]) -> list[list[Any]] | None:
-    """Return the values by name if all replies are as the form says, else None."""
-    if not form.kinds and all(reply is None for reply in replies):
-        return []
-    if failed.any() or not form.kinds:
-        return None
-    if form.single:
-        rows = [replies]
-    else:
+def _by_name(form: Form, replies: list[Any]) -> list[Column] | None:
+    """Return the columns of all replies at once if they are as the form says, else None."""
+    if not form.kinds:
+        return [] if all(reply is None for reply in replies) else None
+    rows = [replies]
+    if not form.single:
         names = [name for name, _ in form.kinds]
         if set(map(type, replies)) != {dict} or set(map(len, replies)) != {len(names)}:
             return None
@@ -177,18 +176,33 @@ def _by_name(form: Form, replies: list[Any], failed: NDArray[np.bool_]) -> list[
             rows = [list(map(itemgetter(name), replies)) for name in names]
         except KeyError:
             return None
+    columns = []
     for (_, kind), values in zip(form.kinds, rows, strict=True):
-        if not set(map(type, values)) <= (_NUMBERS if kind == "number" else {str}):
+        if not set(map(type, values)) <= _PLAIN[kind]:
             return None
-    try:
-        for (_, kind), values in zip(form.kinds, rows, strict=True):
-            if kind == "number":
-                np.array(values, np.float64)
-            else:
-                "".join(values).encode()
-    except (OverflowError, UnicodeEncodeError):
-        return None
-    return rows
+        try:
+            columns.append(_column(kind, values))
+        except (OverflowError, UnicodeEncodeError):
+            return None
+    return columns
+
+
+def _one_by_one(
+    form: Form, replies: list[Any], at: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[Column], dict[int, ReplyError]]:
+    """Return which replies fit, their columns, and the errors of the others."""
+    fitting: dict[int, list[Any]] = {}
+    errors: dict[int, ReplyError] = {}
+    for row, reply in zip(at.tolist(), replies, strict=True):
+        try:
+            fitting[row] = _fit(form, reply)
+        except ReplyError as error:
+            errors[row] = error
+    columns = [
+        _column(kind, [values[index] for values in fitting.values()])
+        for index, (_, kind) in enumerate(form.kinds)
+    ]
+    return np.array(list(fitting), np.int64), columns, errors
 
 
 def _fit(form: Form, reply: Any) -> list[Any]:
@@ -210,7 +224,7 @@ def _value(form: Form, name: str, kind: Kind, value: Any) -> float | str:
             return float(value)
         if kind == "text" and isinstance(value, str):
             value.encode()
-            return str(value)
+            return str.__str__(value)
     except ReplyError:
         pass
     except (OverflowError, UnicodeEncodeError) as error:

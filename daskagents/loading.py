@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import importlib.util
 import inspect
 import sys
@@ -13,10 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import msgspec
 
 from daskagents.errors import UsageError, WorkflowError
 from daskagents.options import did_you_mean
 from daskagents.workflow import Workflow
+
+
+def _reduce_meta(meta: msgspec.Meta) -> tuple[Any, tuple[()]]:
+    """Say how bounds in a schema are pickled, for msgspec does not."""
+    given = {name: value for name, value in meta.__rich_repr__() if value is not None}
+    return functools.partial(msgspec.Meta, **given), ()
+
+
+copyreg.pickle(msgspec.Meta, _reduce_meta)
 
 
 @dataclass(frozen=True)
@@ -136,10 +148,9 @@ def _pick(module: types.ModuleType, file: Path, name: str) -> Workflow:
     found = {n: f for n, f in functions.items() if inspect.isgeneratorfunction(f)}
     if name:
         if name not in functions:
-            what = f"it has {', '.join(found)}" if found else "it has no workflow at all"
-            raise UsageError(
-                f"{file}: there is no workflow {name!r}; {what}{did_you_mean(name, found)}"
-            )
+            there = ", ".join(found) or "none at all"
+            near = did_you_mean(name, found)
+            raise UsageError(f"{file}: there is no workflow {name!r}; there is {there}{near}")
         return functions[name]  # type: ignore[no-any-return]
     if file.stem in functions:
         return functions[file.stem]  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -43,7 +44,8 @@ class Loop:
     ----------
     thread
         Whether the loop has a thread of its own. Without one, `run` drives the loop in the thread
-        that calls it, so that a debugger stops where the agents are.
+        that calls it, so that a debugger stops where the agents are; or in a helper thread if
+        another loop runs there already, as in Jupyter.
 
     """
 
@@ -60,13 +62,35 @@ class Loop:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and return its result."""
         if self._thread is None:
-            return self._loop.run_until_complete(coroutine)
+            task = self._loop.create_task(coroutine)
+            return self._here(task) if asyncio._get_running_loop() is None else self._aside(task)
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def _here(self, task: asyncio.Task[T]) -> T:
+        """Drive the loop in this thread until a task is done; what is interrupted is ended."""
+        try:
+            return self._loop.run_until_complete(task)
+        except BaseException:
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                    self._loop.run_until_complete(task)
+            raise
+
+    def _aside(self, task: asyncio.Task[T]) -> T:
+        """Drive the loop in a helper thread until a task is done."""
+        with ThreadPoolExecutor(1, "daskagents-loop") as helper:
+            waiting = helper.submit(self._loop.run_until_complete, task)
+            try:
+                return waiting.result()
+            except BaseException:
+                self._loop.call_soon_threadsafe(task.cancel)
+                raise
 
     def run_each(self, one: Callable[[int], Awaitable[None]], rows: Iterator[int]) -> None:
         """Run ``one(row)`` for every row, as many at a time as this process may have under way."""
@@ -75,12 +99,9 @@ class Loop:
     async def _each(self, one: Callable[[int], Awaitable[None]], rows: Iterator[int]) -> None:
         # A lane takes one agent after another: an agent not yet started costs nothing.
         async def lane(row: int) -> None:
-            try:
-                await one(row)
-                for later in rows:
-                    await one(later)
-            finally:
-                self._slots.release()
+            await one(row)
+            for later in rows:
+                await one(later)
 
         async with asyncio.TaskGroup() as lanes:
             while True:
@@ -89,7 +110,8 @@ class Loop:
                 if row is None:
                     self._slots.release()
                     break
-                lanes.create_task(lane(row))
+                # not in the lane itself: one that is cancelled before it begins runs no `finally`
+                lanes.create_task(lane(row)).add_done_callback(lambda _: self._slots.release())
 
     def close(self) -> None:
         """Close what the loop keeps, then the loop."""

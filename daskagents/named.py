@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from daskagents.agent import Agent
@@ -57,7 +58,7 @@ class LazyMessage:
 
 
 class Named:
-    """One agent with a name, made by `spawn`. Call it to ask it; it keeps the order of the calls."""
+    """One agent with a name, made by `spawn`; calling it asks it, in the order of the calls."""
 
     def __init__(self, population: Population) -> None:
         self._population = population
@@ -95,7 +96,7 @@ def spawn(agent: Agent, *, model: Model | None = None, name: str | None = None) 
     Parameters
     ----------
     agent
-        An instance of an agent class, with its first values.
+        An instance of an agent class, with its first values and what it remembers.
     model
         What its `chat` asks; by default the model of the run.
     name
@@ -106,6 +107,11 @@ def spawn(agent: Agent, *, model: Model | None = None, name: str | None = None) 
     Named
         Calling it returns a message at once, still computing; messages handed on to other agents
         make the order of things, and all that is independent runs side by side.
+
+    Raises
+    ------
+    FieldError
+        If the instance was given something that is no field of its class.
 
     Examples
     --------
@@ -125,8 +131,11 @@ def spawn(agent: Agent, *, model: Model | None = None, name: str | None = None) 
     if not isinstance(agent, Agent):
         raise UsageError(f"spawn takes an instance of an agent class, not {agent!r}")
     cls = type(agent)
-    table = {field: [value] for field, value in agent._values().items() if field != "_turns"}
-    population = Population(cls, table or 1, model=model)
+    values = agent._values()
+    memory = cls.__fields__["_turns"].column([values.pop("_turns")])
+    population = Population(cls, {field: [v] for field, v in values.items()} or 1, model=model)
+    table = population.table
+    population.table = replace(table, columns={**table.columns, "_turns": memory})
     own = getattr(agent, "name", None)
     population.name = name or (own if isinstance(own, str) and own else cls.__name__)
     return Named(population)

@@ -43,7 +43,8 @@ class OpenRun:
     def usage(self) -> dict[str, Any]:
         """Model calls, prompt and completion tokens, of all rounds together."""
         names = ("calls", "prompt_tokens", "completion_tokens")
-        return {name: int(self.results[name].sum()) for name in names}
+        found = self.results
+        return {name: int(found[name].sum()) if name in found else 0 for name in names}
 
     def __repr__(self) -> str:
         workflow = self.about.get("workflow", {}).get("name", "?")

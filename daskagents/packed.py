@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from types import GenericAlias
+from itertools import repeat
+from operator import is_
+from types import GenericAlias, NoneType
 from typing import Any, Optional
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from daskagents.codec import Codec, inside, misfit
+from daskagents.codec import Codec, Types, inside, misfit
 from daskagents.columns import Mask, Ragged, ragged_bytes
 from daskagents.errors import FieldError
 from daskagents.scalars import Bool, Bytes, Float, Int, Text
@@ -25,6 +27,18 @@ SCALARS: dict[type[Any], Codec[Any]] = {
     str: Text(),
     bytes: Bytes(),
 }
+
+#: What values of NumPy stand for.
+LIKE: dict[type[Any], type[Any]] = {
+    bool: np.bool_,
+    int: np.integer,
+    float: np.floating,
+    str: np.str_,
+    bytes: np.bytes_,
+}
+
+_NESTED = (list, tuple)
+_AS_THEY_ARE = frozenset({NoneType, bool, float, bytes})
 
 #: How deep tuples without declared elements may be nested.
 _DEEPEST = 100
@@ -53,29 +67,51 @@ class Anything(Packed):
         """Return a scalar or nested tuples of scalars, of Python's own types."""
         return _plain(value, _DEEPEST)
 
+    def coerce_all(self, values: Sequence[Any], types: Types) -> Sequence[Any] | None:
+        """Return the values if all are of Python's own types, nested or not."""
+        return values if _are_plain(values, _DEEPEST) else None
+
     def unpack(self, packed: Any) -> Any:
         """Return the value, its arrays as tuples."""
         return as_tuples(packed)
 
 
+def _are_plain(values: Sequence[Any], depth: int) -> bool:
+    """Return whether nothing is to be coerced: the fast way, for memories of many messages."""
+    for value in values:
+        kind = type(value)
+        if kind is tuple:
+            if depth == 0 or not _are_plain(value, depth - 1):
+                return False
+        elif kind is str:
+            if not value.isascii() and SCALARS[str].coerce_all([value], {str}) is None:
+                return False
+        elif kind is int:
+            if not -(2**63) <= value < 2**63:
+                return False
+        elif kind not in _AS_THEY_ARE:
+            return False
+    return True
+
+
 def _plain(value: Any, depth: int) -> Any:
     """Coerce a value of no declared type."""
+    if value is None:
+        return None
     codec = SCALARS.get(type(value))
-    if codec is not None or value is None:
-        return codec and codec.coerce(value)
+    if codec is not None:
+        return codec.coerce(value)
     if isinstance(value, tuple):
         if depth == 0:
             raise misfit(
                 value, f"is a tuple nested in {_DEEPEST} others, and no deeper one is kept"
             )
-        return _each(lambda element: _plain(element, depth - 1), value)
+        return _each(repeat(lambda element: _plain(element, depth - 1)), value)
     if isinstance(value, Enum) or dataclasses.is_dataclass(value):
         name = type(value).__name__
         raise misfit(value, f"would not come back as a {name}; declare it, as tuple[{name}, ...]")
-    if isinstance(value, np.generic):
-        value = value.item()
     for kind, codec in SCALARS.items():
-        if isinstance(value, kind):
+        if isinstance(value, kind | LIKE[kind]):
             return codec.coerce(value)
     raise misfit(
         value,
@@ -84,12 +120,12 @@ def _plain(value: Any, depth: int) -> Any:
     )
 
 
-def _each(coerce: Any, values: Sequence[Any]) -> tuple[Any, ...]:
+def _each(coercers: Iterable[Callable[[Any], Any]], values: Sequence[Any]) -> tuple[Any, ...]:
     """Coerce the elements of a tuple one by one; say which one is wrong."""
     done: list[Any] = []
     try:
-        for value in values:
-            done.append(coerce(value))  # noqa: PERF401 - its length says where it stopped
+        for coerce, value in zip(coercers, values, strict=False):
+            done.append(coerce(value))
     except FieldError as error:
         raise inside(f"[{len(done)}]", error) from None
     return tuple(done)
@@ -97,7 +133,9 @@ def _each(coerce: Any, values: Sequence[Any]) -> tuple[Any, ...]:
 
 def as_tuples(value: Any) -> Any:
     """Return nested lists as nested tuples."""
-    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+    if type(value) is not list and type(value) is not tuple:
+        return value
+    return tuple([as_tuples(v) if type(v) in _NESTED else v for v in value])
 
 
 def _check_tuple(value: Any) -> None:
@@ -118,7 +156,7 @@ class Many(Packed):
         """Return a tuple of coerced elements."""
         _check_tuple(value)
         done = self.element.coerce_all(value, set(map(type, value)))
-        return _each(self.element.coerce, value) if done is None else tuple(done)
+        return _each(repeat(self.element.coerce), value) if done is None else tuple(done)
 
     def given(self, value: Any) -> Any:
         """Return a list as a tuple."""
@@ -126,11 +164,11 @@ class Many(Packed):
 
     def pack(self, value: Any) -> Any:
         """Return the elements packed."""
-        return tuple(map(self.element.pack, value))
+        return value if self.simple else tuple(map(self.element.pack, value))
 
     def unpack(self, packed: Any) -> Any:
         """Return the elements unpacked."""
-        return tuple(map(self.element.unpack, packed))
+        return packed if self.simple else tuple(map(self.element.unpack, packed))
 
 
 class Fixed(Packed):
@@ -147,8 +185,7 @@ class Fixed(Packed):
         _check_tuple(value)
         if len(value) != len(self.elements):
             raise misfit(value, f"has {len(value)} elements, and {self.label} {len(self.elements)}")
-        codecs = iter(self.elements)
-        return _each(lambda element: next(codecs).coerce(element), value)
+        return _each([element.coerce for element in self.elements], value)
 
     def given(self, value: Any) -> Any:
         """Return a list as a tuple."""
@@ -156,11 +193,15 @@ class Fixed(Packed):
 
     def pack(self, value: Any) -> Any:
         """Return the elements packed."""
-        return tuple(codec.pack(v) for codec, v in zip(self.elements, value, strict=True))
+        if self.simple:
+            return value
+        return tuple([codec.pack(v) for codec, v in zip(self.elements, value, strict=True)])
 
     def unpack(self, packed: Any) -> Any:
         """Return the elements unpacked."""
-        return tuple(codec.unpack(v) for codec, v in zip(self.elements, packed, strict=True))
+        if self.simple:
+            return packed
+        return tuple([codec.unpack(v) for codec, v in zip(self.elements, packed, strict=True)])
 
 
 class Record(Packed):
@@ -181,17 +222,17 @@ class Record(Packed):
             other = isinstance(value, self.cls)
             cure = ", but of a subclass, which would not come back; declare that" if other else ""
             raise misfit(value, f"is no {self.label}{cure}")
-        values, fitting = [], True
-        for name, codec in zip(self.names, self.members.elements, strict=True):
-            if not hasattr(value, name):
-                raise misfit(value, f"has no value for {name}")
-            old = getattr(value, name)
+        try:
+            old = [getattr(value, name) for name in self.names]
+        except AttributeError as error:
+            raise misfit(value, f"is not complete: {error}") from None
+        new = []
+        for name, codec, member in zip(self.names, self.members.elements, old, strict=True):
             try:
-                values.append(codec.coerce(old))
+                new.append(codec.coerce(member))
             except FieldError as error:
                 raise inside(f".{name}", error) from None
-            fitting = fitting and values[-1] is old
-        return value if fitting else self._make(values)
+        return value if all(map(is_, old, new)) else self._make(new)
 
     def owns(self, value: Any) -> bool:
         """Return whether it is an instance of this very class."""
@@ -206,9 +247,9 @@ class Record(Packed):
         return self._make(self.members.unpack(packed))
 
     def _make(self, values: Sequence[Any]) -> Any:
-        made = object.__new__(self.cls)
+        made, put = object.__new__(self.cls), object.__setattr__
         for name, value in zip(self.names, values, strict=True):
-            object.__setattr__(made, name, value)
+            put(made, name, value)
         return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +143,7 @@ def _edges(values: xr.DataArray, marks: Floats | None) -> Floats:
     if high - low < 1e-9 * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     agents = values.sizes[values.dims[1]]
-    bins = max(bins for bins in _BINS if bins <= max(20, 3 * agents ** (1 / 3)))
+    bins = max(bins for bins in _BINS if bins <= max(20, 4 * agents**0.5))
     ticks = MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return np.linspace(ticks[0], ticks[-1], bins + 1)
 
@@ -160,15 +159,17 @@ def _row(values: xr.DataArray, at: int, edges: Floats, marks: Floats | None) -> 
 def _caption(results: xr.Dataset, name: str, rows: list[_Row]) -> str:
     """Say how many agents there are, how many replies are missing, and what is left out."""
     dim = results[name].dims[1]
-    said = [f"{results.sizes[dim]:,} agents"]
-    failed = _failed(results, dim)
-    said.append(f"{failed:,} failed replies" if failed != 1 else "1 failed reply")
+    agents, failed = results.sizes[dim], _failed(results)
+    said = [
+        f"{agents:,} agent{'s' * (agents != 1)}",
+        f"{failed:,} failed repl{'y' if failed == 1 else 'ies'}",
+    ]
     if len(rows) < results.sizes["round"]:
         said.append(f"{len(rows)} of {results.sizes['round']:,} rounds")
     return " · ".join([*said, "each row scaled to its highest bin"])
 
 
-def _failed(results: xr.Dataset, dim: Hashable) -> int:
+def _failed(results: xr.Dataset) -> int:
     """Count the replies that failed, over all rounds."""
     if "n_failed" in results:
         return int(results["n_failed"].sum())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dis
 import inspect
 import re
+from itertools import pairwise
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from daskagents.agent import Agent, behaviour
 from daskagents.errors import UsageError
+from daskagents.fields import Field
 from daskagents.models.base import Model
 from daskagents.replies import hear, make_frame, replies_of, states_of
 from daskagents.session import Members, Session, current_session
@@ -157,7 +160,8 @@ class Population:
         mask
             A bool per agent, as an array or sequence.
         **values
-            Values of fields, all of which must match; a list means any of its values.
+            Values of fields, all of which must match; a list, set or array means any of its
+            values. A member of an Enum may be given by its name; None is ``""`` in a text field.
 
         Examples
         --------
@@ -178,14 +182,18 @@ class Population:
             if name not in self.cls.__fields__ or name.startswith("_"):
                 known = ", ".join(n for n in self.cls.__fields__ if not n.startswith("_"))
                 raise UsageError(f"{self.cls.__name__} has no field {name!r}; it has {known}")
-            wanted = value if isinstance(value, list | set) else [value]
-            chosen &= np.isin(self._values(name), np.array(list(wanted)))
+            chosen &= self._have(self.cls.__fields__[name], value)
         return self._part(np.flatnonzero(chosen))
 
     def isel(self, rows: Any) -> Population:
-        """Return the agents at these positions: an int, a slice, or a sequence of ints."""
-        positions = np.arange(len(self))[rows if isinstance(rows, slice) else np.atleast_1d(rows)]
-        return self._part(np.unique(positions))
+        """Return the agents at these positions: an int, a slice, or a sequence of ints.
+
+        Their order stays that of the ids.
+        """
+        if not isinstance(rows, slice):
+            rows = np.atleast_1d(rows)
+            rows = rows if rows.size else rows.astype(int)
+        return self._part(np.unique(np.arange(len(self))[rows]))
 
     def to_dataset(self) -> xr.Dataset:
         """Return the current state of these agents, a variable per field, still computing.
@@ -212,12 +220,25 @@ class Population:
             )
         return found
 
+    def _have(self, field: Field, value: Any) -> NDArray[np.bool_]:
+        """Return which agents have one of some values in a field."""
+        wanted = value if isinstance(value, list | set | np.ndarray) else [value]
+        column = field.from_array(list(wanted))
+        values, among = self._values(field.name), field.numpy(column)
+        if values.dtype == object:
+            some = among.tolist()
+            return np.fromiter((item in some for item in values), bool, len(values))
+        found: NDArray[np.bool_] = np.isin(values, among)
+        if values.dtype.kind == "f" and np.isnan(among).any():
+            found |= np.isnan(values)
+        return found
+
     def _values(self, name: str) -> NDArray[Any]:
         """Return a field's values: as they were given if no agent can change them."""
-        if name in self._frame.coords and not assigns(self.cls, name):
-            values = self._frame.coords[name].values
-            return values if self._rows is None else values[self._rows]  # type: ignore[no-any-return]
-        return self.to_dataset()[name].values  # type: ignore[no-any-return]
+        if name not in self._frame.coords or assigns(self.cls, name):
+            return np.asarray(self.to_dataset()[name].values)
+        values = np.asarray(self._frame.coords[name].values)
+        return values if self._rows is None else values[self._rows]
 
     def _part(self, positions: NDArray[np.int64]) -> Population:
         if not len(positions):
@@ -259,19 +280,29 @@ class Population:
 
 def assigns(cls: type[Agent], name: str) -> bool:
     """Whether any method of a class may change a field."""
-    for base in cls.__mro__[:-2]:
-        for function in vars(base).values():
-            code = getattr(function, "__code__", None)
-            if base is not Agent and code is not None and _stores(code, name):
-                return True
-    return False
+    functions = [f for base in cls.__mro__ if base is not Agent for f in vars(base).values()]
+    codes = [f.__code__ for f in functions if inspect.isfunction(f) and f.__code__.co_varnames]
+    return any(_may_store(code, code.co_varnames[0], name) for code in codes)
 
 
-def _stores(code: Any, name: str) -> bool:
-    """Whether code stores an attribute of a name, or in a way that does not show the name."""
-    names = set(code.co_names)
-    if names & {"setattr", "__dict__", "__setattr__", "vars"}:
-        return True
+def _may_store(code: CodeType, agent: str, name: str) -> bool:
+    """Whether code assigns an attribute, or hands the agent itself to where that is not seen."""
+    steps = [i for i in dis.get_instructions(code) if i.opname not in ("COPY", "CACHE")]
+    for this, following in pairwise(steps):
+        if this.opname == "STORE_ATTR" and this.argval == name:
+            return True
+        if this.opname.endswith("_ATTR") and this.argval in ("__dict__", "__setattr__"):
+            return True
+        if _loads(code, this, agent) and not following.opname.endswith(("_ATTR", "_METHOD")):
+            return True
+    return any(_may_store(c, agent, name) for c in code.co_consts if isinstance(c, CodeType))
 
-    stored = any(i.opname == "STORE_ATTR" and i.argval == name for i in dis.get_instructions(code))
-    return stored or any(_stores(c, name) for c in code.co_consts if hasattr(c, "co_names"))
+
+def _loads(code: CodeType, this: dis.Instruction, variable: str) -> bool:
+    """Whether an instruction loads the value of a variable."""
+    if variable in (*code.co_cellvars, *code.co_freevars):  # else it is loaded for a closure
+        return "DEREF" in this.opname and "LOAD" in this.opname and this.argval == variable
+    loaded = this.argval if isinstance(this.argval, tuple) else (this.argval,)
+    if this.opname.startswith("STORE_FAST_LOAD"):
+        loaded = loaded[1:]
+    return this.opname.startswith(("LOAD_FAST", "STORE_FAST_LOAD")) and variable in loaded

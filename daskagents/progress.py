@@ -52,7 +52,7 @@ class Progress:
     snapshot
         Says how far the run is.
     show
-        Whether to; None for where standard error is a terminal.
+        Whether to; None for where standard error is a terminal or a notebook.
     rounds
         How many there will be, where known.
 
@@ -64,10 +64,11 @@ class Progress:
         self._snapshot = snapshot
         self._rounds = rounds if isinstance(rounds, int) else None
         self._live: Live | None = None
-        if show or (show is None and sys.stderr.isatty()):
+        console = Console(stderr=True)
+        if show or (show is None and (sys.stderr.isatty() or console.is_jupyter)):
             self._live = Live(
                 get_renderable=self._render,
-                console=Console(stderr=True),
+                console=console,
                 refresh_per_second=4,
                 transient=show is None,
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -12,21 +14,23 @@ from numpy.typing import NDArray
 
 from daskagents import tasks
 from daskagents.errors import WorkflowError
+from daskagents.forms import TAKEN
 from daskagents.named import LazyMessage
 from daskagents.plan import plan_each
 from daskagents.rounds import Kind, Rounds, Source
 from daskagents.session import Members, Session, Step
-from daskagents.store import Store
+from daskagents.store import Store, file_name
 from daskagents.tasks import Place
+from daskagents.values import Value
 
-_YIELDED = (xr.DataArray, LazyMessage, str, float, int, np.ndarray, np.generic, Array)
+_YIELDED = (xr.DataArray, LazyMessage, str, float, int, np.ndarray, np.generic, Array, NoneType)
 
 
 @dataclass(frozen=True)
 class Written:
-    """A variable over agents that tasks are writing: a handle and the rows of each part."""
+    """A variable over agents: a path, or the handle of a task that writes, and rows per part."""
 
-    handles: list[Any]
+    parts: list[Any]
     rows: list[slice | NDArray[np.int64]]
 
 
@@ -59,40 +63,55 @@ class Record:
     number: int
     steps: list[Step]
     agents: dict[str, Variable] = field(default_factory=dict)
-    values: dict[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
 
     def take(self, yielded: Any) -> None:
         """Start to write down what the workflow yielded."""
         for name, value in _variables(yielded).items():
             if isinstance(value, LazyMessage):
-                self.values[name] = ((), value)
+                self.values[name] = Value((), value)
                 continue
             array = value if isinstance(value, xr.DataArray) else xr.DataArray(value)
-            members = self._members_of(array)
-            if members is None:
-                self._take_value(name, array)
-            else:
+            if "round" in array.dims:
+                raise WorkflowError(f"{name!r} has a dimension 'round'; yield one round at a time")
+            members = self._members_of(name, array)
+            if members is not None and array.ndim == 1:
                 self.agents[name] = self._take_agents(name, array, members)
+            else:
+                self.values[name] = self._take_value(array, members)
 
-    def _take_value(self, name: str, array: xr.DataArray) -> None:
-        """Take what is no variable over agents: it comes to the client."""
+    def _take_value(self, array: xr.DataArray, members: Members | None) -> Value:
+        """Take what is no variable over agents alone: it comes to the client."""
+        if members is not None and members.dim in array.indexes:
+            array = array.reindex({members.dim: np.arange(members.n)}).drop_vars(members.dim)
+        labels = {str(dim): index.tolist() for dim, index in array.indexes.items()}
         data = array.data
         if isinstance(data, Array):
             (handle,) = self.session.settle(data.rechunk(-1) if data.ndim else data)
             data = _Later(handle)
-        self.values[name] = (tuple(map(str, array.dims)), data)
+        return Value(tuple(map(str, array.dims)), data, labels)
 
-    def _members_of(self, array: xr.DataArray) -> Members | None:
+    def _members_of(self, name: str, array: xr.DataArray) -> Members | None:
         """Return the population whose agents an array is about."""
-        found = [m for m in self.session.members.values() if m.dim in array.dims]
-        if not found or array.ndim != 1:
+        found = [m for m in self.session.members.values() if m.dim in array.dims and not m.named]
+        if not found:
             return None
-        if len({m.n for m in found}) > 1:
+        if isinstance(array.data, Array):
+            origin = self.session.origin(array.data)
+            found = [m for m in found if m.name in origin] or found
+        dim = found[0].dim
+        fitting = [m for m in found if array.sizes[dim] <= m.n]
+        if len({m.n for m in fitting}) > 1:
             raise WorkflowError(
-                f"several populations have the dimension {found[0].dim!r} and differ in size; give"
-                " each a name of its own: da.Population(..., name='buyers')"
+                f"several populations have the dimension {dim!r} and differ in size; give each a"
+                " name of its own: da.Population(..., name='buyers')"
             )
-        return found[0] if array.sizes[found[0].dim] <= found[0].n else None
+        if not fitting:
+            raise WorkflowError(
+                f"{name!r} has {array.sizes[dim]} values over {dim!r}, and there are {found[0].n}"
+                f" agents in {found[0].name!r}"
+            )
+        return fitting[0]
 
     def _take_agents(self, name: str, array: xr.DataArray, members: Members) -> Variable:
         """Take a variable over agents: its parts are written where they are."""
@@ -105,45 +124,50 @@ class Record:
             step, reply = self.session.direct[data.name]
             if any(step is own for own in self.steps):  # what it wrote is there until the fold
                 return Variable(members, kind, (step, reply))
-        if isinstance(data, Array):
-            sizes, handles = data.chunks[0], self.session.settle(data)
-        else:
-            sizes, handles = (len(array),), [self.session.executor.scatter(np.asarray(data))]
+        ids = _ids(name, array, members)
+        if not isinstance(data, Array):
+            place = Place("", 0, 0, str(self.store.folder))
+            path = tasks.write_values(np.asarray(data), place, self._piece(name, 0))
+            return Variable(members, kind, Written([path], [tight(ids)]) if len(ids) else _NOTHING)
         place = Place("", 0, 0, *self.store.place)
-        rows = [(handle, place, self._piece(name, at)) for at, handle in enumerate(handles)]
+        cuts = np.cumsum([0, *data.chunks[0]]).tolist()
+        parts = [tight(ids[start:end]) for start, end in pairwise(cuts) if start < end]
+        handles = self.session.settle(data)
+        full = [h for h, (start, end) in zip(handles, pairwise(cuts), strict=True) if start < end]
+        rows = [(handle, place, self._piece(name, at)) for at, handle in enumerate(full)]
         plan = plan_each(
             f"values-{self.session.token}-{self.number}-{name}", tasks.write_values, rows
         )
-        written = self.session.executor.submit(plan)
-        dim = members.dim
-        ids = array.indexes[dim].to_numpy() if dim in array.indexes else np.arange(len(array))
-        cuts = np.cumsum([0, *sizes]).tolist()
-        parts = [tight(ids[a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        written = self.session.executor.submit(plan) if rows else []
         return Variable(members, kind, Written(written, parts))
 
     def _piece(self, name: str, at: int) -> str:
-        return f"rounds/{self.number:06d}/{name}-{at:05d}"
+        return f"rounds/{self.number:06d}/{file_name(name)}-{at:05d}"
 
-    def value(self, name: str) -> Any:
-        """Wait for a value that is no variable over agents."""
-        value = self.values[name][1]
-        if isinstance(value, LazyMessage):
-            return value.content
-        if isinstance(value, _Later):
-            return self.session.executor.gather([value.handle])[0]
-        return value
+    def wait(self) -> dict[str, Value]:
+        """Wait for the values that are no variables over agents, and return them by name."""
+        found = {}
+        for name, value in self.values.items():
+            data = value.data
+            if isinstance(data, LazyMessage):
+                data = data.content
+            elif isinstance(data, _Later):
+                (data,) = self.session.executor.gather([data.handle])
+            if data is not None:
+                found[name] = replace(value, data=data)
+        return found
 
     def sources(self, rounds: Rounds) -> dict[str, dict[str, list[Source]]]:
         """Return where the pieces of the round are, and make room for new variables."""
         found: dict[str, dict[str, list[Source]]] = {}
         for name, variable in self.agents.items():
             dim = variable.members.dim
-            rounds.add_axis(dim, variable.members.frame)
+            rounds.add_axis(dim, variable.members.name, variable.members.frame)
             rounds.add_variable(dim, name, variable.kind)
             found.setdefault(dim, {})[name] = self._pieces(name, variable)
         for step in self.steps:
             dim = step.members.dim
-            if dim in rounds.axes:
+            if dim in rounds.axes and rounds.axes[dim].owner == step.members.name:
                 flag = "failed" if dim == "agent" else f"{dim}_failed"
                 rounds.add_variable(dim, flag, "flag")
                 found.setdefault(dim, {}).setdefault(flag, []).extend(pieces(step, "failed"))
@@ -153,7 +177,9 @@ class Record:
         if not isinstance(variable.source, Written):
             return pieces(*variable.source)
         found = []
-        written = self.session.executor.gather(variable.source.handles)
+        written = variable.source.parts
+        if not all(isinstance(part, str) for part in written):
+            written = self.session.executor.gather(written)
         for at, (path, rows) in enumerate(zip(written, variable.source.rows, strict=True)):
             if isinstance(path, bytes):
                 path = self.store.write_piece(self._piece(name, at), path)
@@ -166,6 +192,29 @@ class _Later:
     """A handle of a value that the round's closing waits for."""
 
     handle: Any
+
+
+_NOTHING = Written([], [])
+
+
+def _ids(name: str, array: xr.DataArray, members: Members) -> NDArray[np.int64]:
+    """Return the ids of the agents that an array is about, in its order."""
+    index = array.indexes.get(members.dim)
+    if index is None:
+        if len(array) != members.n:
+            raise WorkflowError(
+                f"{name!r} has {len(array)} values and no ids, and {members.name!r} has"
+                f" {members.n} agents; keep the coordinate {members.dim!r}, or yield a value for"
+                " each agent"
+            )
+        return np.arange(members.n)
+    ids: NDArray[Any] = index.to_numpy()
+    if len(ids) and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= members.n):
+        raise WorkflowError(
+            f"{name!r} is about {members.dim!r} {ids.min()} to {ids.max()}, and the agents of"
+            f" {members.name!r} are 0 to {members.n - 1}"
+        )
+    return ids.astype(np.int64, copy=False)
 
 
 def pieces(step: Step, name: str) -> list[Source]:
@@ -197,7 +246,17 @@ def tight(ids: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 
 
 def _variables(yielded: Any) -> dict[str, Any]:
-    """Return what a workflow yielded as variables by name."""
+    """Return what a workflow yielded as variables by name; those that are None are left out."""
+    found = _by_name(yielded)
+    for name in found:
+        if not name or "/" in name or name.startswith(("__", ".")):
+            raise WorkflowError(f"{name!r} cannot be the name of a variable; choose another")
+        if name in TAKEN:
+            raise WorkflowError(f"{name!r} is what a run itself says of a round; choose another")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _by_name(yielded: Any) -> dict[str, Any]:
     if yielded is None:
         return {}
     if isinstance(yielded, xr.Dataset):

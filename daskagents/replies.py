@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask import is_dask_collection
 from dask.array.core import Array
 from numpy.typing import NDArray
 
 from daskagents.columns import Ragged
-from daskagents.errors import UsageError
+from daskagents.errors import ReplyError, UsageError
 from daskagents.fields import Field
 from daskagents.message import Message
 from daskagents.session import Members, Session, Step, address
@@ -34,7 +37,8 @@ def make_frame(
         if values.dtype == object or name == dim:
             continue
         if isinstance(column, Ragged) and len(column.data) > _LONG * table.n:
-            token = hashlib.blake2b(column.data, digest_size=8).hexdigest()
+            parts = (bounds, column.offsets, column.data)
+            token = _hash(b"".join(part.tobytes() for part in parts))
             chunks = (tuple(np.diff(bounds).tolist()),)
             values = da.from_array(values, chunks, name=f"given-{name}-{token}")
         coords[name] = (dim, values)
@@ -57,8 +61,27 @@ def replies_of(session: Session, step: Step) -> xr.Dataset | xr.DataArray:
     frame = members.frame if step.rows is None else members.frame.isel({members.dim: step.rows})
     if step.form.single:
         return xr.DataArray(arrays[""], frame.coords, [members.dim], name=step.method)
-    given = {name: (members.dim, array) for name, array in arrays.items()}
-    return xr.Dataset(given, frame.drop_vars(set(given) & set(frame.coords)).coords)
+    frame = _without(members, frame, arrays.keys() & set(frame.coords))
+    return xr.Dataset({name: (members.dim, array) for name, array in arrays.items()}, frame.coords)
+
+
+def _without(members: Members, frame: xr.Dataset, taken: set[str]) -> xr.Dataset:
+    """Leave out given columns that are replied too; say so, the first time."""
+    if not taken:
+        return frame
+    if members.dim in taken:
+        raise ReplyError(
+            f"{members.cls.__name__} replies {members.dim!r}, which is the dimension of population"
+            f" {members.name!r}; choose another name for one of them"
+        )
+    names = ", ".join(sorted(taken))
+    warnings.warn(
+        f"{members.cls.__name__} replies {names}, and a column of that name was given; the replies"
+        f" take its place, and it is no coordinate of {members.name!r} any more",
+        stacklevel=5,
+    )
+    members.frame = members.frame.drop_vars(taken)
+    return frame.drop_vars(taken)
 
 
 def states_of(session: Session, members: Members, rows: NDArray[np.int64] | None) -> xr.Dataset:
@@ -68,12 +91,13 @@ def states_of(session: Session, members: Members, rows: NDArray[np.int64] | None
     name = f"state-{members.name}-{session.count}-{session.token}"
     named = _bundles(session, name, handles, counts)
     found: dict[str, Any] = {}
-    for field_name, field in members.cls.__fields__.items():
+    fields = members.cls.__fields__
+    for field_name, field in sorted(fields.items(), key=lambda item: item[0] == "_turns"):
         meta = field.numpy(field.full(1) if not field.required else field.column([]))[:0]
         array = named.map_blocks(pick_state, members.blob, field_name, dtype=meta.dtype, meta=meta)
         found["memory" if field_name == "_turns" else field_name] = (members.dim, array)
-    index = members.frame.coords[members.dim]
-    whole = xr.Dataset(found, {members.dim: index})
+    ids = members.frame.variables[members.dim]  # without the given columns, which were the start
+    whole = xr.Dataset(found, {members.dim: ids})
     return whole if rows is None else whole.isel({members.dim: rows})
 
 
@@ -93,13 +117,13 @@ def hear(
             f"the message is a Dataset with {', '.join(map(str, content.data_vars))}; send one"
             " variable of it, or one message after another"
         )
-    if isinstance(content, Array):
+    if isinstance(content, Array | np.ndarray):
         content = xr.DataArray(content, dims=[members.dim] if content.ndim == 1 else None)
     if isinstance(content, xr.DataArray):
         return _hear_array(session, members, rows, content, indexes, counts)
     if hasattr(content, "_said"):  # what a named agent will have said
         return [content._enter(session)] * len(indexes), f"message of {content.name}"
-    message = content if isinstance(content, Message) else Message(plain(content))
+    message = said(content)
     return [message] * len(indexes), _digest(message)
 
 
@@ -114,7 +138,7 @@ def _hear_array(
     lazy = isinstance(content.data, Array)
     if content.dims == ():
         if not lazy:
-            message = Message(content.item())
+            message = said(content.item())
             return [message] * len(indexes), _digest(message)
         (handle,) = session.carry(content.data)
         return [handle] * len(indexes), f"lazy {content.data.name}"
@@ -124,16 +148,14 @@ def _hear_array(
                 f"a message per agent is an array over {members.dim!r} alone, not over"
                 f" {content.dims}"
             )
-        message = Message(plain(content.values.tolist()))
+        message = said(content.values)
         return [message] * len(indexes), _digest(message)
     content = _aligned(content, members, rows)
     chunks = (tuple(counts),)
     if not lazy:
-        cuts = np.cumsum([0, *counts])
         values = content.values
-        parts = [values[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-        handles = [session.executor.scatter(part) for part in parts]
-        return handles, _digest(values)
+        parts = [values[start:end] for start, end in pairwise(np.cumsum([0, *counts]))]
+        return session.send(parts), _digest(values)
     array = content.data
     if array.chunks != chunks:
         array = array.rechunk(chunks)
@@ -153,6 +175,9 @@ def _aligned(
     given = content.indexes[dim]
     if len(given) == len(ids) and (given == ids).all():
         return content
+    if not given.is_unique:
+        agent = given[given.duplicated()][0]
+        raise UsageError(f"there are several messages for agent {agent}")
     missing = np.setdiff1d(ids, given)
     if len(missing):
         raise UsageError(
@@ -162,26 +187,43 @@ def _aligned(
     return content.sel({dim: ids})
 
 
-def plain(content: Any) -> Any:
-    """Return what is said as an immutable value: NumPy scalars as Python's, lists as tuples."""
-    if isinstance(content, np.generic):
-        return content.item()
-    if isinstance(content, list | tuple):
-        return tuple(map(plain, content))
-    if isinstance(content, np.ndarray):
-        return plain(content.tolist())
-    if isinstance(content, dict | set):
+def said(content: Any) -> Message:
+    """Return what is said to all as a message; refuse what one agent could change for the others.
+
+    NumPy's values become Python's, and lists tuples.
+    """
+    message = content if isinstance(content, Message) else Message(_plain(content))
+    try:
+        hash(message)
+    except TypeError as error:
         raise UsageError(
-            f"a message is an immutable value (a number, str, tuple, frozen dataclass), not a"
-            f" {type(content).__name__}; send a tuple or a frozen dataclass"
+            "a message is an immutable value (a number, bool, str, bytes, None, tuple or frozen"
+            f" dataclass), and this {type(content).__name__} is or holds a mutable one ({error});"
+            " send a tuple or a frozen dataclass"
+        ) from None
+    return message
+
+
+def _plain(content: Any) -> Any:
+    if type(content) in (list, tuple):
+        return tuple(map(_plain, content))
+    if hasattr(content, "_said") or is_dask_collection(content):
+        raise UsageError(
+            f"a {type(content).__name__} that is still computing cannot be a part of a message;"
+            " send it alone, or read it first"
         )
+    if isinstance(content, np.ndarray | np.generic | xr.DataArray):
+        values = np.asarray(content).tolist()
+        return _plain(values) if isinstance(values, list) else values
     return content
 
 
 def _digest(value: Any) -> str:
-    data = (
-        value.tobytes()
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
-        else repr(value).encode()
-    )
+    if not isinstance(value, np.ndarray):
+        return _hash(repr(value).encode())
+    numbers = value.dtype.kind in "fiub"
+    return _hash(value.tobytes() if numbers else repr(value.tolist()).encode())
+
+
+def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
@@ -18,8 +20,13 @@ from zarr.storage import LocalStore
 from daskagents.columns import from_arrays, load
 from daskagents.errors import FolderError, WorkflowError
 from daskagents.forms import as_numpy
+from daskagents.tasks import writing
+from daskagents.values import Value, Values
 
 Kind = Literal["number", "text", "flag"]
+
+#: Bytes up to which a coordinate is held in memory.
+_IN_MEMORY = 1 << 28
 
 #: Rows of one chunk of the results, at most; and values of one over several rounds.
 SPAN, WINDOW = 1 << 20, 1 << 17
@@ -60,6 +67,11 @@ def window(n: int) -> int:
 
 def fold(task: Fold) -> int:
     """Write the chunks of one window from pieces; return how many values were written."""
+    with writing(task.folder):
+        return _fold(task)
+
+
+def _fold(task: Fold) -> int:
     start, stop = task.span
     group = zarr.open_group(task.folder, mode="r+")
     pieces: dict[str, dict[str, NDArray[Any]]] = {}
@@ -90,10 +102,11 @@ def _place(
     if values is None:  # nobody in the block replied
         return
     stop = start + len(row)
+    where: Any
     if isinstance(source.rows, slice):
         first, last = max(start, source.rows.start), min(stop, source.rows.stop)
         values = values[first - source.rows.start : last - source.rows.start]
-        where: Any = slice(first - start, last - start)
+        where = slice(first - start, last - start)
     else:
         inside = (source.rows >= start) & (source.rows < stop)
         values, where = values[inside], source.rows[inside] - start
@@ -119,6 +132,7 @@ def _blank(kind: Kind, shape: tuple[int, int]) -> NDArray[Any]:
 class _Axis:
     """A dimension of agents, and the rounds of its open window."""
 
+    owner: str
     n: int
     window: int
     kinds: dict[str, Kind] = field(default_factory=dict)
@@ -141,17 +155,29 @@ class Rounds:
         self.folder = folder
         self.group = zarr.create_group(folder, attributes={"rounds": 0})
         self.axes: dict[str, _Axis] = {}
-        self.small: dict[str, tuple[tuple[str, ...], dict[int, Any]]] = {}
+        self.values = Values()
+        self._coords: dict[str, str] = {}
         self.closed = 0
-        self._capacity = self._folding = 0
+        self._capacity = self._folding = self._written = 0
 
-    def add_axis(self, dim: str, frame: xr.Dataset) -> None:
+    def add_axis(self, dim: str, owner: str, frame: xr.Dataset) -> None:
         """Make room for a population: its ids, and its columns as coordinates."""
         if dim in self.axes:
+            if self.axes[dim].owner != owner:
+                raise WorkflowError(
+                    f"the populations {self.axes[dim].owner!r} and {owner!r} are both yielded over"
+                    f" {dim!r}; give each a name of its own: da.Population(..., name={owner!r})"
+                )
             return
-        n = frame.sizes[dim]
-        self.axes[dim] = _Axis(n, window(n), first=self.closed)
+        n, size = frame.sizes[dim], window(frame.sizes[dim])
+        # from where a window begins, so that no two fold tasks write one chunk
+        first = self.closed // size * size
+        self.axes[dim] = _Axis(owner, n, size, {}, first, [{}] * (self.closed - first))
+        taken = {*self.values.names, *self.values.labels}
         for name, values in frame.coords.items():
+            if name in taken:
+                _say_dropped(str(name), owner)
+                continue
             self.group.create_array(
                 str(name),
                 data=values.values,
@@ -159,6 +185,7 @@ class Rounds:
                 dimension_names=(dim,),
                 attributes={"coordinate": True},
             )
+        self._coords |= {str(name): owner for name in frame.coords if name not in taken}
 
     def add_variable(self, dim: str, name: str, kind: Kind) -> None:
         """Make room for a variable over (round, `dim`)."""
@@ -169,13 +196,9 @@ class Rounds:
                     f"{name!r} was yielded as {axis.kinds[name]} before and as {kind} now"
                 )
             return
-        if name in self.group or name in self.small:
-            raise WorkflowError(
-                f"{name!r} is yielded over {dim!r}, and is already something else in this run;"
-                " choose another name"
-            )
+        self._make_way(name, name in self.values or self._is_over_agents(name))
         axis.kinds[name] = kind
-        dtypes = {
+        dtypes: dict[str, Any] = {
             "number": np.dtype(np.float64),
             "flag": np.dtype(bool),
             "text": np.dtypes.StringDType(),
@@ -191,14 +214,27 @@ class Rounds:
             compressors="auto" if kind == "text" else None,
         )
 
-    def add_small(self, name: str, dims: tuple[str, ...], value: Any) -> None:
-        """Keep a value of the round that is being closed."""
-        known, by_round = self.small.setdefault(name, (dims, {}))
-        if known != dims or any(name in axis.kinds for axis in self.axes.values()):
+    def _is_over_agents(self, name: str) -> bool:
+        return any(name in axis.kinds for axis in self.axes.values())
+
+    def _make_way(self, name: str, taken: bool) -> None:
+        """Let a variable or a dimension have a name, if need be that of a given column."""
+        if taken or name in self.axes or name in self.values.labels:
             raise WorkflowError(
-                f"{name!r} is yielded with the dimensions {dims}, and was something else before"
+                f"{name!r} is yielded, and is already something else in this run (a dimension, or"
+                " a variable over other dimensions); choose another name"
             )
-        by_round[self.closed] = value
+        if name in self._coords:
+            _say_dropped(name, self._coords.pop(name))
+            del self.group[name]
+
+    def add_value(self, name: str, value: Value) -> None:
+        """Keep a value of the round that is being closed."""
+        if name not in self.values:
+            self._make_way(name, self._is_over_agents(name))
+        for dim in value.labels.keys() - self.values.labels.keys():
+            self._make_way(dim, dim in self.values or self._is_over_agents(dim))
+        self.values.add(self.closed, name, value)
 
     def close(self, sources: dict[str, dict[str, list[Source]]]) -> None:
         """Close a round, given the sources of its variables by dimension and name."""
@@ -208,12 +244,12 @@ class Rounds:
         if self.closed > self._capacity:
             self._resize(self.closed + _AHEAD)
 
-    def folds(self) -> list[Fold]:
+    def folds(self, *, last: bool = False) -> list[Fold]:
         """Return what has to be written for the closed rounds to be in the results."""
         found = []
         self._folding = self.closed
         for axis in self.axes.values():
-            axis.whole = len(axis.open) // axis.window * axis.window
+            axis.whole = len(axis.open) - (0 if last else len(axis.open) % axis.window)
             for at in range(0, len(axis.open), axis.window):
                 rounds = axis.open[at : at + axis.window]
                 for start in range(0, axis.n, SPAN):
@@ -230,7 +266,8 @@ class Rounds:
 
     def folded(self) -> set[str]:
         """Say that the last `folds` are written; return the files that are not needed any more."""
-        self.group.attrs["rounds"] = self._folding
+        rounds = min(self._folding, self._written)
+        self.group.attrs.update(rounds=rounds, order=self._order())
         gone: set[str] = set()
         for axis in self.axes.values():
             for sources in axis.open[: axis.whole]:
@@ -247,18 +284,19 @@ class Rounds:
         }
         return gone - still
 
-    def write_small(self) -> None:
+    def write_values(self) -> None:
         """Write the values per round."""
-        for name, (dims, by_round) in self.small.items():
-            values = _stack(by_round, self.closed)
-            self.group.create_array(
-                name, data=values, dimension_names=("round", *dims), overwrite=True
-            )
+        self.values.write(self.group, self.closed)
+        self._written = self.closed
 
     def finish(self) -> None:
         """Give every variable its final length."""
         self._resize(self.closed)
-        self.group.attrs["rounds"] = self.closed
+        self.group.attrs.update(rounds=self.closed, order=self._order())
+
+    def _order(self) -> list[str]:
+        """Return the variables in the order of their coming: over agents, then per round."""
+        return [*(name for axis in self.axes.values() for name in axis.kinds), *self.values.names]
 
     def _resize(self, rounds: int) -> None:
         self._capacity = rounds
@@ -280,28 +318,15 @@ def _inside(sources: dict[str, list[Source]], span: tuple[int, int]) -> dict[str
 def _touches(rows: slice | NDArray[np.int64], start: int, stop: int) -> bool:
     if isinstance(rows, slice):
         return bool(rows.start < stop and rows.stop > start)
-    return bool(rows[0] < stop and rows[-1] >= start)
+    return bool(((rows >= start) & (rows < stop)).any())
 
 
-def _stack(by_round: dict[int, Any], rounds: int) -> NDArray[Any]:
-    """Return values per round as one array, NaN or "" where a round has none."""
-    values = {number: np.asarray(value) for number, value in by_round.items()}
-    first = next(iter(values.values()))
-    if first.dtype.kind in "UTO":
-        shape, dtype, gap = first.shape, np.dtypes.StringDType(), ""
-        values = {number: np.asarray(value, dtype) for number, value in values.items()}
-    else:
-        whole = len(values) == rounds
-        shape, gap = first.shape, np.nan  # type: ignore[assignment]
-        dtype = np.result_type(*values.values()) if whole else np.dtype(np.float64)  # type: ignore[assignment]
-    stacked = (
-        np.full((rounds, *shape), gap, dtype)
-        if gap == "" or dtype.kind == "f"
-        else np.zeros((rounds, *shape), dtype)
+def _say_dropped(name: str, owner: str) -> None:
+    warnings.warn(
+        f"{name!r} is yielded, and a column of that name was given with {owner!r}; what is yielded"
+        " takes its place, and it is no coordinate of the results",
+        stacklevel=2,
     )
-    for number, value in values.items():
-        stacked[number] = value
-    return stacked
 
 
 class _Temporary(LocalStore):
@@ -324,23 +349,32 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
     path = folder / "rounds.zarr"
     if not path.exists():
         raise FolderError(f"{folder} holds no results yet")
-    store = _Temporary(path, folder) if temporary else path
-    found = xr.open_zarr(store, consolidated=False, chunks={})
-    coords = [name for name, v in found.variables.items() if v.attrs.pop("coordinate", False)]
-    found = found.set_coords([name for name in coords if name not in found.dims])
-    for name in found.coords:
-        if found[name].size * found[name].dtype.itemsize < 1 << 28:
-            found[name] = found[name].load()
-    rounds = int(found.attrs.pop("rounds"))
-    if "round" in found.dims:
-        found = found.isel(round=slice(rounds)).assign_coords(round=np.arange(rounds))
-    return found
+    group = zarr.open_group(_Temporary(path, folder) if temporary else path, mode="r")
+    rounds = int(group.attrs["rounds"])  # type: ignore[arg-type]
+    order: Any = group.attrs.get("order", [])
+    coords: dict[str, Any] = {"round": np.arange(rounds)}
+    variables: dict[str, Any] = {}
+    for name, array in group.arrays():
+        dims = array.metadata.dimension_names  # type: ignore[union-attr]
+        if not array.attrs.get("coordinate", False):
+            # in a run that was killed, arrays differ in how far they reach
+            variables[name] = (dims, da.from_zarr(array)[:rounds])
+        elif array.size * array.dtype.itemsize < _IN_MEMORY:
+            coords[name] = (dims, array[:])
+        else:
+            coords[name] = (dims, da.from_zarr(array))
+    return xr.Dataset({name: variables[name] for name in order if name in variables}, coords)
 
 
-def remove(paths: set[str]) -> None:
-    """Remove pieces that have been folded, and their folders once they are empty."""
-    for path in paths:
+def paths(sources: dict[str, dict[str, list[Source]]]) -> set[str]:
+    """Return the files of the sources of a round."""
+    return {s.path for some in sources.values() for each in some.values() for s in each}
+
+
+def remove(files: set[str]) -> None:
+    """Remove pieces that are not needed any more, and their folders once they are empty."""
+    for path in files:
         Path(path).unlink(missing_ok=True)
-    for folder in {Path(path).parent for path in paths}:
+    for folder in {Path(path).parent for path in files}:
         with suppress(OSError):
             folder.rmdir()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -15,13 +14,14 @@ from daskagents.cluster import connect
 from daskagents.driver import Driver
 from daskagents.errors import UsageError
 from daskagents.executors import Cluster, Executor, Here
-from daskagents.models.base import Model
 from daskagents.loop import patient_gc
+from daskagents.models.base import Model
 from daskagents.named import Named
 from daskagents.population import Population
 from daskagents.progress import Progress
+from daskagents.reading import reading
 from daskagents.rounds import open_rounds
-from daskagents.session import MAX_FAILED
+from daskagents.session import MAX_FAILED, describe_model
 from daskagents.store import Store
 from daskagents.workflow import Workflow, bind, describe_workflow
 
@@ -67,7 +67,7 @@ def run(
     max_failed
         Largest fraction of the addressed agents that may fail in a step before the run stops.
     progress
-        Whether to show progress; by default where standard error is a terminal.
+        Whether to show progress; by default where standard error is a terminal or a notebook.
 
     Returns
     -------
@@ -103,37 +103,35 @@ def run(
     """
     bound = bind(workflow, args, options)
     _check_options(model, seed, checkpoint_every, max_failed)
-    with ExitStack() as stack:
-        executor = stack.enter_context(_executor(client))
-        for asked in {
-            id(m): m for m in [model, *_models(bound.arguments)] if m is not None
-        }.values():
-            _check_model(executor, asked)
-        store = Store(out)
-        try:
+    _check_models([model, *_models(bound.arguments)])
+    store = Store(out)
+    try:
+        with ExitStack() as stack:
+            executor = stack.enter_context(_executor(client))
             driver = Driver(
                 executor,
                 store,
                 model=model,
-                seed=seed,
+                seed=int(seed),
                 checkpoint_every=checkpoint_every,
                 max_failed=max_failed,
             )
-            stack.enter_context(_dask_config(driver))
+            stack.enter_context(reading(driver.read))
             store.begin(
                 workflow=describe_workflow(workflow, bound.arguments),
-                seed=seed,
+                id=driver.session.token,
+                model=describe_model(model),
+                seed=int(seed),
                 checkpoint_every=checkpoint_every,
                 max_failed=max_failed,
             )
-            if not executor.sees(str(store.folder / "run.json")):
-                store.shared = False
+            store.shared = executor.sees(str(store.folder / "run.json"))
             with Progress(driver.snapshot, progress, bound.arguments.get("rounds")):
                 driver.drive(workflow, bound)
-        except BaseException:
-            if store.temporary:
-                store.remove()
-            raise
+    except BaseException:
+        if store.temporary or not store.begun:
+            store.remove()
+        raise
     return _result(store)
 
 
@@ -146,7 +144,7 @@ def _check_options(
         raise UsageError(f"seed is {seed!r}; a seed is an int")
     if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
         raise UsageError(f"checkpoint_every is {checkpoint_every!r}; give a number of rounds")
-    if not 0 <= max_failed <= 1:
+    if not isinstance(max_failed, int | float) or not 0 <= max_failed <= 1:
         raise UsageError(f"max_failed is {max_failed!r}; it is a fraction from 0 to 1")
 
 
@@ -165,37 +163,27 @@ def _executor(client: Any) -> Iterator[Executor]:
         yield Cluster(connected)
 
 
-def _models(arguments: dict[str, Any]) -> Iterator[Model]:
-    for value in arguments.values():
-        population = value._population if isinstance(value, Named) else value
-        if isinstance(population, Population) and population.model is not None:
-            yield population.model
+def _models(value: Any) -> Iterator[Model | None]:
+    """Yield the models of populations and agents among a workflow's arguments."""
+    if isinstance(value, Population):
+        yield value.model
+    elif isinstance(value, Named):
+        yield value._population.model
+    elif isinstance(value, dict):
+        yield from _models(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for inside in value:
+            yield from _models(inside)
 
 
-def _check_model(executor: Executor, model: Model) -> None:
-    """Ask a model whether it can answer, before any agent starts."""
-    if isinstance(executor, Here):
-        executor.loop.run(model.check())
-        return
+def _check_models(models: Iterable[Model | None]) -> None:
+    """Ask each model whether it can answer, before anything is started."""
     here = Here()
     try:
-        here.loop.run(model.check())
+        for model in {id(model): model for model in models if model is not None}.values():
+            here.loop.run(model.check())
     finally:
         here.close()
-
-
-@contextmanager
-def _dask_config(driver: Driver) -> Iterator[None]:
-    """Set what a run needs of Dask: reads go through it, and graphs keep their shape."""
-    settings = {
-        "scheduler": driver.read,
-        # the same array computed twice with other fusion would be two tasks of one key
-        "optimization.fuse.active": False,
-        # one hop for a reduction over the blocks of a usual population
-        "split_every": 16,
-    }
-    with dask.config.set(settings):
-        yield
 
 
 def _result(store: Store) -> xr.Dataset:

@@ -25,9 +25,11 @@ from daskagents.columns import (
 INT64 = range(-(2**63), 2**63)
 
 
-def is_bool(value: Any) -> bool:
-    """Return whether a value is a bool, which Python takes for an int."""
-    return isinstance(value, bool | np.bool_)
+_REAL = (float, int, np.floating, np.integer)
+_INTEGER = (int, np.integer)
+_BOOL = (bool, np.bool_)
+#: No numbers, though Python or NumPy takes them for ints.
+_ODD = (*_BOOL, np.timedelta64)
 
 
 class Number(Codec[Plain]):
@@ -86,7 +88,9 @@ class Float(Number):
 
     def coerce(self, value: Any) -> float:
         """Return a number, not a bool, as a float."""
-        if not isinstance(value, float | int | np.floating | np.integer) or is_bool(value):
+        if type(value) is float:
+            return value
+        if not isinstance(value, _REAL) or isinstance(value, _ODD):
             raise misfit(value, "is no float")
         try:
             return float(value)
@@ -106,7 +110,7 @@ class Int(Number):
 
     def coerce(self, value: Any) -> int:
         """Return an int, not a bool, of 64 bits."""
-        if not isinstance(value, int | np.integer) or is_bool(value):
+        if not isinstance(value, _INTEGER) or isinstance(value, _ODD):
             cure = "; use int(...)" if isinstance(value, float | np.floating | bool) else ""
             raise misfit(value, f"is no int{cure}")
         if int(value) not in INT64:
@@ -128,7 +132,7 @@ class Bool(Number):
 
     def coerce(self, value: Any) -> bool:
         """Return a bool, of Python or NumPy."""
-        if not is_bool(value):
+        if not isinstance(value, _BOOL):
             raise misfit(value, "is no bool")
         return bool(value)
 
@@ -249,8 +253,10 @@ class Members(Codec[Plain]):
 
     def _numpy(self, column: Plain, optional: bool) -> NDArray[Any]:
         """Return the names of the members, of StringDType, ``""`` for None."""
-        codes, names = column.values, np.array([*self.codes, ""], np.dtypes.StringDType())
-        return names[codes if column.mask is None else np.where(column.mask, -1, codes)]
+        names = np.array([*self.codes, ""], np.dtypes.StringDType())
+        mask = np.False_ if column.mask is None else column.mask
+        found: NDArray[Any] = names[np.where(mask, -1, column.values)]
+        return found
 
     def _column(self, values: Sequence[Any], mask: Mask) -> Plain:
         codes = [0 if value is None else self.pack(value) for value in values]

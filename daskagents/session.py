@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import cloudpickle
@@ -35,10 +36,12 @@ from daskagents.tasks import Mask, Part, Place
 
 #: Fraction of agents that may fail in a step.
 MAX_FAILED = 0.01
-_REMEMBERED = 256
 #: Bytes of given columns that travel in the graph itself.
 _SMALL = 1 << 16
-_STEP = re.compile(r"step-.+-(\d+)-[0-9a-f]{10}")
+#: Bytes of messages, one for each agent, that travel in the graph itself.
+_LIGHT = 1 << 20
+#: The names of arrays of bundles: of which population, and after how many steps.
+_ORIGIN = re.compile(r"(step|state)-(.+)-(\d+)-[0-9a-f]{10}")
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Members:
     blob: bytes
     charter: Any
     handles: list[Any]
+    model: str = ""
+    named: bool = False
 
     @property
     def n(self) -> int:
@@ -67,6 +72,7 @@ class Members:
             "module": self.cls.__module__,
             "agents": self.n,
             "block_size": int(self.bounds[1] - self.bounds[0]),
+            "model": self.model,
             "fields": {name: str(f.type) for name, f in self.cls.__fields__.items()},
         }
 
@@ -132,11 +138,12 @@ class Session:
         self.steps: list[Step] = []
         self.count = 0
         self.live: dict[tuple[int, int], tuple[int, int, Usage]] = {}
-        self.forms: dict[tuple[str, str], Form] = {}
-        self.direct: OrderedDict[str, tuple[Step, str]] = OrderedDict()
-        self.epoch = self.cut = 0
+        self.forms: dict[tuple[type[Agent], str], Form] = {}
+        self.direct: dict[str, tuple[Step, str]] = {}
+        self.epoch = self.cut = self.generation = 0
         self._settled: OrderedDict[str, tuple[int, list[Any]]] = OrderedDict()
         self._heard: dict[int, Form] = {}
+        self._under_way: set[int] = set()
         self._news = threading.Condition()
         self._open = ExitStack()
         self._open.enter_context(executor.hearing(self.topic, self._hear))
@@ -147,15 +154,21 @@ class Session:
         return f"daskagents-{self.token}"
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and let go of all results, which would stay as long as this object."""
         self._open.close()
+        for members in self.members.values():
+            members.handles.clear()
+            members.charter = None
+        self._settled.clear()
+        self.direct.clear()
+        self.steps.clear()
 
     def _hear(self, news: Any) -> None:
         with self._news:
             step, index = news["at"]
             if "form" in news:
                 self._heard[step] = Form(tuple((name, kind) for name, kind in news["form"]))
-            else:
+            elif step in self._under_way:
                 done, failed, *usage = news["done"]
                 self.live[step, index] = (done, failed, Usage(*usage))
             self._news.notify_all()
@@ -187,7 +200,8 @@ class Session:
         given = self._given(name, bounds, columns)
         plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)
         handles = self.executor.submit(plan)
-        members = Members(cls, name, dim, bounds, frame, blob, handle, handles)
+        said = describe_model(model)
+        members = Members(cls, name, dim, bounds, frame, blob, handle, handles, said)
         self.members[name] = members
         return members
 
@@ -195,8 +209,8 @@ class Session:
         """Return, per block, where its given columns are: on disk, or sent."""
         if not columns:
             return [None] * (len(bounds) - 1)
-        parts = []
-        for index, (first, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        parts: list[Any] = []
+        for index, (first, end) in enumerate(pairwise(bounds)):
             part = {k: column.take(slice(int(first), int(end))) for k, column in columns.items()}
             if self.store is not None and self.store.shared:
                 parts.append(self.store.write_given(name, index, int(first), int(end), part))
@@ -218,12 +232,14 @@ class Session:
     ) -> Step:
         """Submit one step; `heards` has a message or its handle for each addressed block."""
         function = behaviour(members.cls, method)
-        key = (members.cls.__qualname__, method)
+        key = (members.cls, method)
+        members.named = members.named or named
         form = self.forms.get(key) or declared_form(function)
         indexes, counts, masks = address(members.bounds, rows)
         step = Step(self.count, members, method, rows, indexes, counts, masks, form)
         self.count += 1
         if self.store is not None:
+            self._under_way.add(step.number)
             self.store.note(
                 "step",
                 step=step.number,
@@ -245,9 +261,13 @@ class Session:
         if step.form is None and not named:  # nobody replied at all
             self.collect(step)
             raise RunError(f"{self._where(step)}: no agent replied")
-        if step.form is not None:
+        if step.form is not None and key not in self.forms:
             self.forms[key] = step.form
-        self.steps.append(step)
+            if self.store is not None:
+                name = members.cls.__qualname__
+                self.store.note("form", cls=name, method=method, kinds=step.form.kinds)
+        if self.store is not None:  # outside a run nobody closes rounds: nothing is kept
+            self.steps.append(step)
         return step
 
     def _start(self, step: Step, calls: Sequence[BlockCall], offset: int) -> None:
@@ -297,8 +317,10 @@ class Session:
             step.results = self.executor.gather(step.parts)
             if self.store is not None:
                 self.store.keep_pieces(step.number, step.results)
-            for index in step.indexes:
-                self.live.pop((step.number, index), None)
+            with self._news:
+                self._under_way.discard(step.number)
+                for index in step.indexes:
+                    self.live.pop((step.number, index), None)
         failed = sum(part.failed for part in step.results)
         if failed > self.max_failed * step.addressed:
             raise RunError(self._too_many(step, failed))
@@ -341,15 +363,40 @@ class Session:
         return self._settled[key][1]
 
     def _is_past(self, array: Array) -> bool:
-        """Whether an array is made from replies of before the last checkpoint."""
-        steps = (_STEP.fullmatch(layer) for layer in array.dask.layers)
-        return any(found and int(found[1]) < self.cut for found in steps)
+        """Whether an array is made from replies or states of before the last checkpoint."""
+        return any(
+            int(count) < self.cut or (kind == "state" and int(count) == self.cut)
+            for kind, _, count in _origins(array)
+        )
+
+    def origin(self, array: Array) -> set[str]:
+        """Return the names of the populations that an array is made from."""
+        return {name for _, name, _ in _origins(array)}
+
+    def send(self, parts: Sequence[NDArray[Any]]) -> list[Any]:
+        """Return handles of messages, one for each agent, cut into blocks.
+
+        They are in the graph or in the run directory, so that a lost worker takes none along.
+        """
+        name = f"sent-{self.token}-{self.count}"
+        if sum(part.nbytes for part in parts) < _LIGHT:
+            plan = plan_each(name, tasks.same, [(part,) for part in parts])
+            return self.executor.submit(plan)
+        plain = all(part.dtype.kind in "fiubTU" for part in parts)
+        if not plain or self.store is None or not self.store.shared:
+            return [self.executor.scatter(part) for part in parts]
+        place = Place(self.topic, self.count, 0, *self.store.place)
+        folder = self.store.carried(self.generation, self.count)
+        paths = [
+            tasks.write_values(part, place, f"{folder}/{at:05d}") for at, part in enumerate(parts)
+        ]
+        return self.executor.submit(plan_each(name, tasks.read_values, [(p,) for p in paths]))
 
     def _rewrite(self, name: str, handles: list[Any]) -> list[Any]:
         """Write the chunks of an array and load them anew."""
         assert self.store is not None
         place = Place(self.topic, self.count, 0, *self.store.place)
-        folder = self.store.carried(self.epoch, self.count)
+        folder = self.store.carried(self.generation, self.count)
         rows = [(handle, place, f"{folder}/{at:05d}") for at, handle in enumerate(handles)]
         plan = plan_each(f"carry-{self.count}-{name}", tasks.write_values, rows)
         written = self.executor.gather(self.executor.submit(plan))
@@ -365,15 +412,29 @@ class Session:
             del self._settled[name]
 
     def remember(self, array: Array, step: Step, name: str) -> None:
-        """Remember that an array is a step's replies of one name, as the tasks wrote them."""
-        self.direct[array.name] = (step, name)
-        while len(self.direct) > _REMEMBERED:
-            self.direct.popitem(last=False)
+        """Remember that an array is a step's replies of one name, as its tasks write them."""
+        if self.store is not None:
+            self.direct[array.name] = (step, name)
 
     def said(self, step: Step, name: str) -> Any:
         """Return a handle of what a named agent says in a step."""
         plan = plan_each(f"said-{self.name_of(step)}", tasks.said, [(step.bundles[0], name)])
         return self.executor.submit(plan)[0]
+
+
+def _origins(array: Array) -> list[tuple[str, str, str]]:
+    """Return what an array is made from: (``"step"`` or ``"state"``, population, count)."""
+    found = (_ORIGIN.fullmatch(layer) for layer in array.dask.layers)
+    return [(match[1], match[2], match[3]) for match in found if match]
+
+
+def describe_model(model: Model | None) -> str:
+    """Return what ``run.json`` says of a model: of a user's own, its class alone."""
+    if model is None:
+        return ""
+    # how others show themselves is not known, and may be with their key
+    own = type(model).__module__.startswith("daskagents.")
+    return repr(model) if own else f"{type(model).__module__}.{type(model).__qualname__}"
 
 
 def address(

@@ -6,6 +6,7 @@ replies, and what happened. It may be run twice, or again after a worker died, w
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 import traceback
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from daskagents.agent import Agent, behaviour, unknown_field
 from daskagents.columns import Column
-from daskagents.errors import FieldError, UsageError
+from daskagents.errors import DaskAgentsError, FieldError, ReplyError, UsageError
 from daskagents.fields import Field
 from daskagents.forms import Form, collect, form_of
 from daskagents.loop import Loop
@@ -83,11 +84,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the first agent of a block failed."""
+    """Why the first agent of a block failed, and in which line of its code if it was there."""
 
     agent: int
     reason: str
     where: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.where})" if self.where else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +254,7 @@ class _Work:
         self.after: list[tuple[Any, ...] | None] = [None] * self.n
         self.assigned: dict[str, dict[int, Any]] = {}
         self.replies: list[Any] = [None] * self.n
+        self.form = host.call.form
         key = step_key(host.charter.seed, host.charter.name, host.call.step)
         self.draws = Draws(key, block.first + rows)
 
@@ -288,6 +293,10 @@ class _Work:
         values_of, load, width = _getter(cheap), _setter(tuple(cheap)), len(cheap)
         done, told = 0, time.monotonic()
 
+        def stopped() -> bool:
+            task = asyncio.current_task()
+            return task is not None and task.cancelling() > 0
+
         async def one(at: int) -> None:
             nonlocal done, told
             agent = cls.__new__(cls)
@@ -305,6 +314,10 @@ class _Work:
                     self._announce()
             except Exception as error:
                 host.errors[at] = error
+            except asyncio.CancelledError as error:
+                if stopped():
+                    raise
+                host.errors[at] = error  # something that this agent waited for was cancelled
             done += 1
             if host.on_progress is not None and not done % 16 and time.monotonic() - told > 0.5:
                 told = time.monotonic()
@@ -323,8 +336,10 @@ class _Work:
 
     def _announce(self) -> None:
         """Tell the form of the first row's reply, for which the workflow may be waiting."""
-        if self.host.on_form is not None and self.host.call.form is None:
-            self.host.on_form(form_of(self.replies[0], self._where))
+        if self.form is None:
+            self.form = form_of(self.replies[0], self._where)
+            if self.host.on_form is not None:
+                self.host.on_form(self.form)
 
     @property
     def _where(self) -> str:
@@ -344,7 +359,7 @@ class _Work:
             errors |= {at[position]: error for position, error in wrong.items()}
         failed = np.zeros(self.n, bool)
         failed[list(errors)] = True
-        form = self.host.call.form or self._first_form(failed)
+        form = self.form or self._first_form(failed)
         replies, odd = ({}, {}) if form is None else collect(form, self.replies, failed)
         errors |= odd
         failed[list(odd)] = True
@@ -368,11 +383,16 @@ class _Work:
         if None in after:
             before = list(zip(*self.before, strict=True))
             after = [old if new is None else new for old, new in zip(before, after, strict=True)]
-        return dict(zip(self.cheap, map(list, zip(*after, strict=True)), strict=True))  # type: ignore[arg-type]
+        return dict(zip(self.cheap, map(list, zip(*after, strict=True)), strict=True))
 
     def _first_form(self, failed: NDArray[np.bool_]) -> Form | None:
-        fine = np.flatnonzero(~failed)
-        return form_of(self.replies[fine[0]], self._where) if len(fine) else None
+        """Return the form of the first reply that has one; agents before it fail."""
+        for at in np.flatnonzero(~failed).tolist():
+            try:
+                return form_of(self.replies[at], self._where)
+            except ReplyError as error:
+                self.host.errors[at], failed[at] = error, True
+        return None
 
     def _next_block(self, cheap: dict[str, list[Any]], failed: NDArray[np.bool_]) -> Block:
         """Make the next version of the rows; what did not change is shared with the last."""
@@ -432,11 +452,13 @@ def _setter(names: tuple[str, ...]) -> Callable[[Agent, Sequence[Any]], None]:
 
 
 def _line_of(error: BaseException) -> str:
-    """Return the file and line of the agent's code where an error arose."""
+    """Return the file and line of the agent's code where an error arose; else ``""``."""
     frames: Iterable[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
     lines = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
     outside = [line for line in lines if not line.startswith(_PACKAGE)]
-    return (outside or lines or [""])[-1]
+    if outside or isinstance(error, DaskAgentsError):
+        return (outside or [""])[-1]
+    return (lines or [""])[-1]
 
 
 def first_block(cls: type[Agent], first: int, n: int, given: Mapping[str, Column]) -> Block:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
@@ -33,9 +34,9 @@ import numpy as np
 
 from daskagents import blocks
 from daskagents.columns import Column
-from daskagents.errors import FolderError, RunError
+from daskagents.errors import FolderError
 from daskagents.step import Block
-from daskagents.tasks import Part
+from daskagents.tasks import Part, writing
 
 _VERSIONS = ("daskagents", "dask", "distributed", "numpy", "xarray", "zarr")
 _LARGE = 1_000
@@ -53,12 +54,16 @@ class Store:
 
     def __init__(self, out: str | os.PathLike[str] | None) -> None:
         self.temporary = out is None
-        self.shared = True
+        self.shared, self.begun = True, False
         if out is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="daskagents-"))
+            self.folder, self._was_there = Path(tempfile.mkdtemp(prefix="daskagents-")), False
         else:
-            self.folder = _new_folder(Path(out).expanduser().absolute())
-        self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+            self.folder = Path(out).expanduser().absolute()
+            self._was_there = _make_folder(self.folder)
+        try:
+            self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+        except OSError as error:
+            raise FolderError(f"{self.folder} cannot be written: {error.strerror}") from None
         self.about: dict[str, Any] = {}
 
     @property
@@ -75,8 +80,10 @@ class Store:
         """Add to what ``run.json`` says, and write it at once or not at all."""
         self.about |= about
         draft = self.folder / "run.json.new"
-        draft.write_text(json.dumps(self.about, indent=1, default=str), encoding="utf-8")
-        draft.replace(self.folder / "run.json")
+        with writing(self.folder):
+            text = json.dumps(self.about, indent=1, default=_jsonable)
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(self.folder / "run.json")
 
     def begin(self, **about: Any) -> None:
         """Write what is run, and with which versions."""
@@ -85,27 +92,31 @@ class Store:
             "machine": platform.machine(),
         }
         self.describe(format=1, status="running", started=_now(), **about, versions=versions)
+        self.begun = True
 
     def note(self, event: str, **fields: Any) -> None:
         """Append one line to the events."""
-        self._events.write(json.dumps({"event": event, **fields}, default=_jsonable) + "\n")
-        self._events.flush()
+        with writing(self.folder):
+            self._events.write(json.dumps({"event": event, **fields}, default=_jsonable) + "\n")
+            self._events.flush()
 
     def write_given(
         self, name: str, index: int, first: int, end: int, columns: Mapping[str, Column]
     ) -> str:
         """Write the given columns of one block; return the path."""
-        path = self.folder / "populations" / name / f"{index:05d}"
-        blocks.write(Block(first, end - first, columns), path)
+        path = self.folder / "populations" / file_name(name) / f"{index:05d}"
+        with writing(self.folder):
+            blocks.write(Block(first, end - first, columns), path)
         return str(path)
 
     def checkpoint(self, round_: int, name: str, index: int) -> str:
         """Return where a block is to be written after a round."""
-        return str(self.folder / "checkpoints" / f"{round_:06d}" / name / f"{index:05d}")
+        folder = self.folder / "checkpoints" / f"{round_:06d}" / file_name(name)
+        return str(folder / f"{index:05d}")
 
-    def carried(self, round_: int, step: int) -> str:
-        """Return where values are written that a step takes over from before a checkpoint."""
-        return f"checkpoints/{round_:06d}/messages/{step:06d}"
+    def carried(self, generation: int, step: int) -> str:
+        """Return where messages are written that no task of the time since a checkpoint made."""
+        return f"checkpoints/{generation:06d}/messages/{step:06d}"
 
     def prune(self, keep: int = 2) -> None:
         """Remove all but the last generations of checkpoints."""
@@ -126,9 +137,15 @@ class Store:
     def write_piece(self, name: str, piece: bytes) -> str:
         """Write a piece that a worker could not write."""
         path = self.folder / f"{name}-client"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(piece)
+        with writing(self.folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(piece)
         return str(path)
+
+    def remove_pieces(self) -> None:
+        """Remove what tasks replied, once all of it is in the results."""
+        for name in ("steps", "rounds"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def end(self, status: str, **about: Any) -> None:
         """Say how the run ended."""
@@ -136,24 +153,42 @@ class Store:
         self._events.close()
 
     def remove(self) -> None:
-        """Remove a temporary folder."""
+        """Remove what there is of the run, and its folder if it was made for it."""
         self._events.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._was_there:
+            self.folder.mkdir(exist_ok=True)
 
 
-def _new_folder(folder: Path) -> Path:
-    """Make a folder for a run, or say why it cannot be one."""
+def file_name(name: str) -> str:
+    """Return a name as part of a path: as it is if it is short and plain.
+
+    Examples
+    --------
+    >>> file_name("players"), file_name("../x")
+    ('players', '___x-a0e4f9d6')
+
+    """
+    if re.fullmatch(r"[\w -]{1,64}", name, re.ASCII):
+        return name
+    digest = blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{re.sub(r'[^a-zA-Z0-9]', '_', name)[:40]}-{digest}"
+
+
+def _make_folder(folder: Path) -> bool:
+    """Make a folder for a run, or say why it cannot be one; return whether it was there."""
     if (folder / "run.json").exists() or (folder / "events.jsonl").exists():
         raise FolderError(f"{folder} holds another run; choose another `out`, or remove it")
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file; `out` is the folder of a run")
     if folder.exists() and any(folder.iterdir()):
         raise FolderError(f"{folder} is not empty and holds no run; choose an empty or new folder")
+    there = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FolderError(f"{folder} cannot be made: {error.strerror}") from None
-    return folder
+    return there
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -167,11 +202,6 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise FolderError(f"{folder / 'run.json'} does not describe a run")
     return about
-
-
-def disk_error(error: OSError, folder: Path) -> RunError:
-    """Say that the run directory could not be written."""
-    return RunError(f"the run directory {folder} cannot be written: {error.strerror or error}")
 
 
 def _jsonable(value: Any) -> Any:

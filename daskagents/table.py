@@ -42,7 +42,7 @@ def read_table(cls: type[Agent], given: Any) -> Table:
 
     """
     columns = _columns(cls, given)
-    n = given if isinstance(given, int) else _length(cls, columns)
+    n = int(given) if isinstance(given, int | np.integer) else _length(cls, columns)
     if n <= 0:
         raise TableError(f"a population of {cls.__name__} needs at least one agent, not {n}")
     fields = cls.__fields__
@@ -65,11 +65,12 @@ def _columns(cls: type[Agent], given: Any) -> dict[str, Any]:
     if isinstance(given, int | np.integer):
         return {}
     if isinstance(given, xr.Dataset):
-        dims = set(given.dims)
+        dims = list(map(str, given.dims))
         if len(dims) != 1:
-            raise TableError(f"the Dataset of a population has one dimension, not {sorted(dims)}")
-        names = [*given.data_vars, *(c for c in given.coords if c not in dims)]
-        return {str(name): given[name] for name in names}
+            raise TableError(f"the Dataset of a population has one dimension, not {dims}")
+        # the index is no column, nor is what `isel` or `sel` left of another dimension
+        coords = [c for c in given.coords if c not in dims and given[c].ndim]
+        return {str(name): given[name] for name in [*given.data_vars, *coords]}
     if hasattr(given, "columns") and hasattr(given, "iloc"):  # a pandas DataFrame
         return {str(name): given[name] for name in given.columns}
     if isinstance(given, Mapping):
@@ -83,7 +84,8 @@ def _columns(cls: type[Agent], given: Any) -> dict[str, Any]:
 def _length(cls: type[Agent], columns: dict[str, Any]) -> int:
     """Return the one length of all columns."""
     for name, column in columns.items():
-        if isinstance(column, str | bytes) or not hasattr(column, "__len__"):
+        single = not hasattr(column, "__len__") or getattr(column, "ndim", 1) == 0
+        if single or isinstance(column, str | bytes | dict | set):
             raise TableError(
                 f"column {name!r} of {cls.__name__} is one value, not a column; give one value"
                 " per agent, or make it the default of the field"
@@ -98,10 +100,10 @@ def _length(cls: type[Agent], columns: dict[str, Any]) -> int:
 def _no_field(cls: type[Agent], name: str) -> str:
     known = [field for field in cls.__fields__ if not field.startswith("_")]
     close = difflib.get_close_matches(str(name), known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"did you mean {close[0]!r}? " if close else ""
     return (
-        f"column {name!r} is no field of {cls.__name__} (fields: {', '.join(known) or 'none'})"
-        f"{hint} Declare it in the class, as `{name}: str = ''` say, or leave the column out"
+        f"column {name!r} is no field of {cls.__name__} (fields: {', '.join(known) or 'none'});"
+        f" {hint}declare it in the class, as `{name}: str = ''` say, or leave the column out"
     )
 
 
@@ -116,7 +118,7 @@ def block_bounds(n: int, waits: bool, block_size: int | None = None) -> NDArray[
         Whether their behaviour waits for models.
     block_size
         Rows per block; by default 65,536 (4,096 where agents wait), or fewer so that there are 16
-        blocks, as long as these hold at least 4,096 (256) rows.
+        blocks, as long as these hold at least 4,096 (256) rows. The last block may hold fewer.
 
     Examples
     --------
@@ -130,6 +132,6 @@ def block_bounds(n: int, waits: bool, block_size: int | None = None) -> NDArray[
         most, few = (WAITING_ROWS, WAITING_FEW) if waits else (ROWS, FEW)
         blocks = max(-(-n // most), min(BLOCKS, n // few), 1)
         block_size = -(-n // blocks)
-    elif block_size < 1:
-        raise TableError(f"block_size is {block_size}; a block has at least one row")
+    elif not isinstance(block_size, int | np.integer) or block_size < 1:
+        raise TableError(f"block_size is {block_size!r}; give a number of rows, at least one")
     return np.array([*range(0, n, block_size), n], np.int64)

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import astuple, dataclass
 from hashlib import blake2b
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from daskagents import blocks
 from daskagents.columns import Column, dump, from_arrays, load
-from daskagents.errors import AgentError
+from daskagents.errors import AgentError, DaskAgentsError, RunError
 from daskagents.forms import Form, Kind, as_numpy, blank
 from daskagents.loop import Loop, shared_loop
 from daskagents.step import (
@@ -174,6 +174,17 @@ def _write_piece(outcome: Outcome, place: Place) -> str | bytes:
     return write_arrays(arrays, place, f"steps/{place.step:06d}/{place.index:05d}")
 
 
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Say where it was if the disk fails: a `RunError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DaskAgentsError) or error.errno is None:
+            raise
+        raise RunError(f"the run directory cannot be used: {path}: {error.strerror}") from error
+
+
 def write_arrays(arrays: Mapping[str, NDArray[Any]], place: Place, name: str) -> str | bytes:
     """Write arrays as this attempt's; return the path, or the bytes where no folder is shared."""
     if not place.shared:
@@ -181,9 +192,10 @@ def write_arrays(arrays: Mapping[str, NDArray[Any]], place: Place, name: str) ->
         dump(arrays, buffer)
         return buffer.getvalue()
     path = Path(str(place.folder), f"{name}-{uuid.uuid4().hex[:8]}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        dump(arrays, file)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            dump(arrays, file)
     return str(path)
 
 
@@ -263,9 +275,20 @@ def write_state(held: Block | Bundle, path: str | None) -> tuple[Block | None, s
     block = state_of(held)
     if path is None:
         return block, ""
-    blocks.write(block, Path(path))
+    with writing(path):
+        blocks.write(block, Path(path))
+    _forget_older(path)
     _kept[path] = block
     return None, _address()
+
+
+def _forget_older(path: str) -> None:
+    """Drop blocks of older checkpoints, which were loaded elsewhere."""
+    generation = Path(path).parents[1]
+    for old in list(_kept):
+        other = Path(old).parents[1]
+        if other.parent == generation.parent and other != generation:
+            _kept.pop(old, None)
 
 
 def load_state(path: str, block: Block | None = None) -> Block:
@@ -276,8 +299,9 @@ def load_state(path: str, block: Block | None = None) -> Block:
 
 def forget(folder: str) -> None:
     """Drop what this process still keeps of the run in `folder`."""
-    for path in [path for path in _kept if path.startswith(folder)]:
-        del _kept[path]
+    for path in list(_kept):
+        if path.startswith(f"{folder}{os.sep}"):
+            _kept.pop(path, None)
 
 
 def _address() -> str:
@@ -290,8 +314,9 @@ def _address() -> str:
 def sees(path: str) -> bool:
     """Whether this process sees a file, after looking at its folder anew."""
     for _ in range(20):  # a network file system may show a new file a little late
-        if os.path.basename(path) in os.listdir(os.path.dirname(path) or "."):
-            return True
+        with suppress(FileNotFoundError):
+            if any(file.name == Path(path).name for file in Path(path).parent.iterdir()):
+                return True
         time.sleep(0.05)
     return False
 

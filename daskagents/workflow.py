@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import inspect
 import sys
@@ -10,6 +11,8 @@ import typing
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from daskagents.agent import Agent
 from daskagents.errors import WorkflowError
@@ -20,6 +23,7 @@ from daskagents.population import Population
 Workflow = Callable[..., Generator[Any, Any, Any]]
 
 _PLAIN = (bool, int, float, str)
+_SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def bind(workflow: Workflow, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -35,31 +39,40 @@ def bind(workflow: Workflow, args: tuple[Any, ...], options: dict[str, Any]) -> 
     if not inspect.isgeneratorfunction(workflow):
         name = getattr(workflow, "__name__", repr(workflow))
         hint = (
-            "call it without parentheses"
+            f"give the function itself: da.run({name}, ...), and not {name}(...)"
             if inspect.isgenerator(workflow)
-            else ("write `yield` where a round ends: yield players.reply(...)")
+            else "write `yield` where a round ends: yield players.reply(...)"
         )
         raise WorkflowError(f"{name} is no generator function, and so no workflow; {hint}")
+    own = _function(workflow)
     signature = inspect.signature(workflow)
     for option in options:
         if option not in signature.parameters and not _takes_any(signature):
-            raise WorkflowError(_no_parameter(workflow, option, list(signature.parameters)))
+            raise WorkflowError(_no_parameter(own, option, list(signature.parameters)))
     try:
         bound = signature.bind(*args, **options)
     except TypeError as error:
-        raise WorkflowError(f"{workflow.__name__}{signature}: {error}") from None
+        raise WorkflowError(f"{own.__name__}{signature}: {error}") from None
     bound.apply_defaults()
-    for name, annotation in hints(workflow).items():
-        if name in bound.arguments:
-            bound.arguments[name] = _fit(workflow, name, annotation, bound.arguments[name])
+    for name, annotation in hints(own).items():
+        parameter = signature.parameters.get(name)
+        if parameter is not None and parameter.kind not in _SEVERAL:
+            bound.arguments[name] = _fit(own, name, annotation, bound.arguments[name])
     return bound
+
+
+def _function(workflow: Workflow) -> Any:
+    """Return the function that a workflow is, without what has been filled in already."""
+    while isinstance(workflow, functools.partial):
+        workflow = workflow.func
+    return workflow
 
 
 def hints(workflow: Workflow) -> dict[str, Any]:
     """Return the annotations of a workflow's parameters, as far as they can be read."""
     try:
         found = typing.get_type_hints(workflow)
-    except NameError:
+    except (NameError, AttributeError, TypeError, SyntaxError):  # only a type checker can read it
         return {}
     return {name: hint for name, hint in found.items() if name != "return"}
 
@@ -83,7 +96,11 @@ def _fit(workflow: Workflow, name: str, annotation: Any, value: Any) -> Any:
                 f" {value!r}; give da.Population({annotation.__name__}, ...)"
             )
         return value
-    if annotation not in _PLAIN or type(value) is annotation:
+    if annotation not in _PLAIN:
+        return value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool)):
         return value
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -95,17 +112,34 @@ def _fit(workflow: Workflow, name: str, annotation: Any, value: Any) -> Any:
 
 def describe_workflow(workflow: Workflow, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return what is needed to find a workflow again, and what it is called with."""
-    source = inspect.getsourcefile(workflow)
+    function = _function(workflow)
+    source = inspect.getsourcefile(function)
     try:
-        digest = hashlib.blake2b(inspect.getsource(workflow).encode(), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(inspect.getsource(function).encode(), digest_size=16).hexdigest()
     except OSError:
         digest = ""
-    plain = {n: v for n, v in arguments.items() if v is None or isinstance(v, _PLAIN)}
     return {
-        "name": workflow.__qualname__,
-        "module": workflow.__module__,
+        "name": function.__qualname__,
+        "module": function.__module__,
         "file": str(Path(source).absolute()) if source else "",
         "digest": digest,
-        "parameters": plain,
+        "parameters": {n: _plain(value) for n, value in arguments.items() if _is_plain(value)},
         "program": sys.argv[0] if sys.argv else "",
     }
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value can be written down as it is."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    return value is None or isinstance(value, (*_PLAIN, np.bool_, np.number))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value.item() if isinstance(value, np.generic) else value

@@ -77,7 +77,7 @@ def test_decimals_are_within_the_bounds(
     low: int, span: int, strict: tuple[bool, bool], value: int
 ) -> None:
     cls = form(bounded(float, low, low + span, strict))
-    for near in (value / 10, low, low - 0.1, low + 0.1, low + span, low + span + 0.1):
+    for near in (value / 10, -0.5, 0.5, low, low - 0.1, low + 0.1, low + span, low + span + 0.1):
         text = f'{{"part":{near:g}}}'
         above = near > low if strict[0] else near >= low
         below = near < low + span if strict[1] else near <= low + span

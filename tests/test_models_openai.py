@@ -313,6 +313,16 @@ def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
             with pytest.raises(EndpointError, match=r"Incorrect API key provided: \*\*\*") as error:
                 run(ask())
             seen.append(shown(error.value))
+    with model_server(api_key="another") as server:
+        with pytest.raises(EndpointError) as error:
+            run(OpenAI("any", server.url, KEY * 20).check())
+        seen.append(shown(error.value))
+    # Where it is shortened, no part of the key may be left; and answers are written down.
+    with model_server(answer=f"{'x' * 180}{KEY}") as server:
+        with pytest.raises(AnswerError, match="x+") as refused:
+            chats(OpenAI("any", server.url, KEY), 1)
+        seen.append(shown(refused.value))
+        seen.append(chats(OpenAI("any", server.url, KEY), 1, HELLO)[0].text)
     with model_server(answer=f"You said {KEY}.") as server:
         with pytest.raises(AnswerError, match=r"You said \*\*\*") as refused:
             chats(OpenAI("any", server.url, KEY), 1)
@@ -322,6 +332,13 @@ def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     seen += [shown(usage.value), caplog.text]
     for text in seen:
         assert "sk-never" not in text
+
+
+def test_a_short_key_is_no_part_of_an_answer() -> None:
+    with model_server(answer="there are none") as server:
+        assert chats(model_of(server), 1, HELLO)[0].text == "there are none"
+        with pytest.raises(AnswerError, match=r"there are \*\*\*"):
+            chats(model_of(server), 1, GUESS)
 
 
 def test_it_is_a_value_that_travels() -> None:
@@ -353,6 +370,7 @@ def test_it_is_a_value_that_travels() -> None:
         {"stream": True},
         {"messages": []},
         {"extra_body": {"n": 3}},
+        {"temperature": object()},
     ],
 )
 def test_wrong_arguments(given: dict[str, Any]) -> None:
@@ -360,10 +378,12 @@ def test_wrong_arguments(given: dict[str, Any]) -> None:
         OpenAI("any", **{"base_url": "http://127.0.0.1:1/v1", **given})
 
 
-def test_a_schema_that_is_none() -> None:
+def test_wrong_requests_are_not_sent() -> None:
     with model_server() as server:
         with pytest.raises(UsageError, match="frozen dataclass"):
             chats(model_of(server), 1, Request(HELLO.messages, dict))
+        with pytest.raises(UsageError, match="stream= is not for the caller"):
+            chats(model_of(server), 1, Request(HELLO.messages, sampling={"stream": True}))
         assert server.stats().requests == 0
 
 

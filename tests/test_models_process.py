@@ -24,6 +24,29 @@ with model_server() as server:
 """
 
 
+#: One that Ctrl-C does not end.
+STUBBORN = """
+import signal, sys
+from daskagents.testing import model_server
+signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+with model_server() as server:
+    print(server.pid, flush=True)
+    sys.stdin.readline()
+    print(server.stats().requests, flush=True)
+"""
+
+
+def start(program: str) -> subprocess.Popen[bytes]:
+    """Start a program in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+
+
 def is_gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -50,18 +73,21 @@ def script(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_it_ends_with_its_parent(how: int) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-    )
-    with parent:
+    with start(PARENT) as parent:
         pid = int(parent.stdout.readline())
         assert not is_gone(pid)
         os.killpg(parent.pid, how)  # as Ctrl-C does: to the whole group
         wait_until_gone(pid)
+
+
+def test_ctrl_c_is_for_its_parent_alone() -> None:
+    with start(STUBBORN) as parent:
+        parent.stdout.readline()
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout.readline() == b"interrupted\n"
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == b"0\n"
 
 
 def test_it_is_stopped_and_collected(tmp_path: Path) -> None:

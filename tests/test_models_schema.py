@@ -188,6 +188,7 @@ def test_read(text: str) -> None:
         ("so {be it", "malformed"),
         ('x {"a":' * 50_000, "malformed"),
         ('{"number":' + "[" * 50_000, ""),
+        ('{"more":' + "[" * 50_000, "recursion"),
         ('x {"number":' + "[" * 50_000, ""),
     ],
 )

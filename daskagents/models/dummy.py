@@ -60,12 +60,12 @@ class Dummy(Model):
             await asyncio.sleep(self.latency)
         said = self._say(request)
         wanted = request.schema
+        if isinstance(said, int | float):
+            said = str(said)
         if isinstance(said, str):
             text, value = said, None if wanted is None else schema.read(said, wanted)
         elif wanted is not None and isinstance(said, wanted):
             text, value = msgspec.json.encode(said).decode(), said
-        elif isinstance(said, int | float):
-            text, value = str(said), None if wanted is None else schema.read(str(said), wanted)
         else:
             kinds = f"str, a number or {wanted.__name__}" if wanted else "str or a number"
             raise UsageError(f"the answer of a Dummy is a {type(said).__name__}; return {kinds}")

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,6 +32,8 @@ _PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _LONGEST_WAIT = 600.0
 #: Files that a process may want to open besides its connections.
 _SPARE_FILES = 200
+#: Shorter keys ("none", "EMPTY") may be words of an answer.
+_KEY_LENGTH = 12
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -84,6 +85,7 @@ class Endpoint:
         self.base_url = base_url
         self._given = key is not None
         self._key = (key.value if key else os.environ.get("OPENAI_API_KEY", "")).strip()
+        self._secret = self._key.encode() if len(self._key) >= _KEY_LENGTH else None
         self._timeout = timeout
         self._first: asyncio.Task[str] | None = None
         self._unreachable = (aiohttp.ClientError, OSError)
@@ -101,7 +103,7 @@ class Endpoint:
         await self._session.close()
 
     def redact(self, text: str) -> str:
-        """Return the text without the key."""
+        """Return the text of an error without the key."""
         return text.replace(self._key, "***") if self._key else text
 
     async def post(self, path: str, body: bytes, retries: int) -> bytes:
@@ -122,13 +124,15 @@ class Endpoint:
             If the endpoint cannot be reached or refuses; its text never holds the key.
         """
         outcome = await self._try("POST", path, body, retries)
-        return outcome if isinstance(outcome, bytes) else self._give_up(outcome)
+        if isinstance(outcome, _Failure):
+            raise EndpointError(outcome.problem)
+        return outcome
 
     async def check(self) -> None:
         """Raise an `EndpointError` if there is nobody, or our key is refused."""
-        outcome = await self._try("GET", "/models", None, 1)
+        outcome = await self._send("GET", "/models", None)
         if isinstance(outcome, _Failure) and outcome.status not in _ALIVE:
-            self._give_up(outcome)
+            raise EndpointError(outcome.problem)
 
     async def first_model(self) -> str:
         """Return the first model that the endpoint lists; it is asked once for all who wait.
@@ -152,7 +156,7 @@ class Endpoint:
                 outcome = _Failure("it lists no models")
         raise EndpointError(
             f"{self.base_url}: no model was named, and there is none to choose: "
-            f"{self.redact(outcome.problem)}; give model="
+            f"{outcome.problem}; give model="
         )
 
     async def _try(
@@ -175,7 +179,7 @@ class Endpoint:
             async with self._session.request(
                 verb, url, data=body, allow_redirects=False
             ) as response:
-                answer = await response.read()
+                answer = self._clean(await response.read())
         except TimeoutError:
             return _Failure(f"{url} did not answer within {self._timeout:g} s")
         except self._unreachable as error:
@@ -183,6 +187,12 @@ class Endpoint:
         if response.status < 300:
             return answer
         return self._refusal(url, response.status, response.headers, answer)
+
+    def _clean(self, answer: bytes) -> bytes:
+        """Return an answer without our key, should it quote it: answers are shown and stored."""
+        if self._secret is None or self._secret not in answer:
+            return answer
+        return answer.replace(self._secret, b"***")
 
     def _refusal(
         self, url: str, status: int, headers: Mapping[str, str], answer: bytes
@@ -198,11 +208,9 @@ class Endpoint:
         elif status == HTTPStatus.NOT_FOUND:
             refused += "; check model= and base_url=, which mostly ends in /v1"
         elif status < 400:
-            refused += f"; it redirects to {headers.get('Location')}: give that as base_url="
+            target = self.redact(headers.get("Location", "elsewhere"))
+            refused += f"; it redirects to {target}: give that as base_url="
         return _Failure(refused, status, _wait(headers))
-
-    def _give_up(self, failure: _Failure) -> NoReturn:
-        raise EndpointError(self.redact(failure.problem))
 
 
 class _Named(msgspec.Struct):
@@ -220,8 +228,8 @@ def _headers(base_url: str, key: str) -> dict[str, str]:
     if not key and base_url == OPENAI_URL:
         raise EndpointError(f"{base_url} needs a key: set OPENAI_API_KEY where the workers run")
     # The package insists on a key; a server of one's own need not have one.
-    client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none")
-    headers = {**client.default_headers, **(client.auth_headers if key else {})}
+    with openai.OpenAI(base_url=base_url, api_key=key or "none") as client:
+        headers = {**client.default_headers, **(client.auth_headers if key else {})}
     return {name: value for name, value in headers.items() if isinstance(value, str)}
 
 

@@ -75,15 +75,12 @@ class OpenAI(Model):
         self.timeout = timeout
         self.retries = retries
         self.grammar = grammar
-        self.sampling = {**sampling.pop("extra_body", {}), **sampling}
+        self.sampling = _checked_sampling(sampling)
         self._key = None if api_key is None else Secret(api_key)
         if not timeout > 0 or retries < 0:
             raise UsageError(
                 f"timeout={timeout}, retries={retries}: give numbers above 0, 0 or more"
             )
-        for name in _RESERVED:
-            if name in self.sampling:
-                raise UsageError(f"{name}= is not for the caller to set; leave it out")
 
     def __repr__(self) -> str:
         """Return what it was made with, but for the key."""
@@ -152,7 +149,9 @@ class OpenAI(Model):
     def _body(self, request: Request, model: str) -> bytes:
         """Return the JSON of a request."""
         said = [{"role": turn.role, "content": turn.text} for turn in request.messages]
-        body = {"model": model, "messages": said, **self.sampling, **request.sampling}
+        body = {"model": model, "messages": said, **self.sampling}
+        if request.sampling:
+            body.update(_checked_sampling(request.sampling))
         if request.schema is not None:
             body.update(_form(request.schema, self.grammar))  # type: ignore[arg-type]
         return msgspec.json.encode(body)
@@ -220,6 +219,20 @@ def _form(cls: type[Any], as_grammar: bool) -> dict[str, Any]:
             msgspec.json.encode({"type": "json_schema", "json_schema": named})
         )
     }
+
+
+def _checked_sampling(sampling: dict[str, Any]) -> dict[str, Any]:
+    """Return sampling parameters, with those of ``extra_body`` among them, or refuse them."""
+    own = {name: value for name, value in sampling.items() if name != "extra_body"}
+    merged = {**sampling.get("extra_body", {}), **own}
+    for name in _RESERVED:
+        if name in merged:
+            raise UsageError(f"{name}= is not for the caller to set; leave it out")
+    try:
+        msgspec.json.encode(merged)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a parameter of the model cannot be sent as JSON: {error}") from None
+    return merged
 
 
 def _checked_url(url: str) -> str:

@@ -37,8 +37,8 @@ def main() -> None:
 
 def _serve(weights: str, slots: int, threads: int) -> Any:
     """Start the server and return it once it listens."""
-    # Threads that spin while they wait make it ten times slower where others compute as well.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # By default threads spin while they wait: ten times slower where others compute as well.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # Not at the top: the package must import without it.
     import xllamacpp  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
@@ -50,6 +50,8 @@ def _serve(weights: str, slots: int, threads: int) -> Any:
     params.n_ctx = slots * CONTEXT
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
+    # One thread holds each open connection, until it is idle for 5 s: others wait meanwhile.
+    params.n_threads_http = 512
     params.cont_batching = True
     params.use_jinja = True
     # Each slot keeps the prompt that it had last, so that a common beginning is read once. Keeping
