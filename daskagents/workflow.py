@@ -7,7 +7,6 @@ import functools
 import hashlib
 import inspect
 import sys
-import typing
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from daskagents.agent import Agent
 from daskagents.errors import WorkflowError
 from daskagents.named import Named
+from daskagents.options import hints_of
 from daskagents.population import Population
 
 #: A generator function: each yield ends a round.
@@ -54,7 +54,7 @@ def bind(workflow: Workflow, args: tuple[Any, ...], options: dict[str, Any]) -> 
     except TypeError as error:
         raise WorkflowError(f"{own.__name__}{signature}: {error}") from None
     bound.apply_defaults()
-    for name, annotation in hints(own).items():
+    for name, annotation in hints_of(own).items():
         parameter = signature.parameters.get(name)
         if parameter is not None and parameter.kind not in _SEVERAL:
             bound.arguments[name] = _fit(own, name, annotation, bound.arguments[name])
@@ -66,15 +66,6 @@ def _function(workflow: Workflow) -> Any:
     while isinstance(workflow, functools.partial):
         workflow = workflow.func
     return workflow
-
-
-def hints(workflow: Workflow) -> dict[str, Any]:
-    """Return the annotations of a workflow's parameters, as far as they can be read."""
-    try:
-        found = typing.get_type_hints(workflow)
-    except (NameError, AttributeError, TypeError, SyntaxError):  # only a type checker can read it
-        return {}
-    return {name: hint for name, hint in found.items() if name != "return"}
 
 
 def _takes_any(signature: inspect.Signature) -> bool:

@@ -441,5 +441,3 @@ def test_messages_of_all_kinds() -> None:
     assert as_message(da.Message("a", "system")).role == "system"
     assert da.Message(None).text == ""
     assert da.Message(3.5).text == "3.5"
-
-

@@ -186,7 +186,11 @@ def test_failed_agents_are_blank_whatever_they_replied() -> None:
         (NUMBER, 10**400, "too large"),
         (TEXT, 3, r"reply is int 3, and this method replies a text"),
         (TEXT, "\ud800", "surrogates not allowed"),
-        (BOTH, {"guess": 1}, r"replied dict .*, and this method replies \{guess: number, why: text\}"),
+        (
+            BOTH,
+            {"guess": 1},
+            r"replied dict .*, and this method replies \{guess: number, why: text\}",
+        ),
         (BOTH, {"guess": 1, "why": "", "more": 1}, "replied dict"),
         (BOTH, {"guess": "1", "why": ""}, r"reply\['guess'\] is str '1'"),
         (BOTH, {"guess": 1, "why": 2}, r"reply\['why'\] is int 2"),

@@ -1,0 +1,170 @@
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import daskagents as da
+from daskagents import blocks
+from daskagents.columns import strings
+from daskagents.errors import FolderError
+from daskagents.step import Block, first_block
+
+
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    x: float
+
+
+class Everything(da.Agent):
+    lean: float = 0.5
+    votes: int = 1
+    happy: bool = False
+    boss: int | None = None
+    name: str = "é"
+    note: str | None = None
+    key: bytes = b"\0"
+    friends: tuple[int, ...] = ()
+    place: Place | None = Place(1.0)
+    level: Level = Level.LOW
+
+    def reply(self, message):
+        return self.lean
+
+
+def values(block: Block) -> dict[str, list[Any]]:
+    fields = Everything.__fields__
+    return {name: fields[name].tolist(column) for name, column in block.columns.items()}
+
+
+def sample() -> Block:
+    """Return a block with a value of every kind, None and empty ones among them."""
+    columns = {
+        "lean": [0.0, float("inf"), -1.5],
+        "boss": [None, 3, None],
+        "name": ["", "🐢" * 1000, "\0"],
+        "note": [None, "", "é"],
+        "friends": [(), (1, 2), (3,)],
+        "place": [None, Place(2.0), Place(-1.0)],
+        "level": [Level.HIGH, Level.LOW, Level.HIGH],
+        "_turns": [(), (("hello", "user", ""), (3.5, "system", "clock")), ()],
+    }
+    fields = Everything.__fields__
+    return first_block(Everything, 7, 3, {n: fields[n].column(v) for n, v in columns.items()})
+
+
+def test_a_block_comes_back_as_it_was(tmp_path: Path) -> None:
+    block = sample()
+    blocks.write(block, tmp_path / "deep" / "00000")
+    again = blocks.read(tmp_path / "deep" / "00000")
+    assert (again.first, again.n) == (7, 3)
+    assert values(again) == values(block)
+    for name, column in block.columns.items():
+        other = again.columns[name]
+        assert type(other) is type(column)
+        for part, array in column.arrays().items():
+            assert other.arrays()[part].dtype == array.dtype
+
+
+def test_a_block_of_defaults_comes_back(tmp_path: Path) -> None:
+    block = first_block(Everything, 0, 5, {})
+    blocks.write(block, tmp_path / "00000")
+    assert values(blocks.read(tmp_path / "00000")) == values(block)
+
+
+def test_an_agent_without_fields(tmp_path: Path) -> None:
+    class Bare(da.Agent):
+        pass
+
+    blocks.write(first_block(Bare, 0, 2, {}), tmp_path / "00000")
+    assert set(blocks.read(tmp_path / "00000").columns) == {"_turns"}
+
+
+def test_only_given_columns(tmp_path: Path) -> None:
+    column = Everything.__fields__["lean"].column([1.0, 2.0])
+    blocks.write(Block(4, 2, {"lean": column}), tmp_path / "00000")
+    assert list(blocks.read(tmp_path / "00000").columns) == ["lean"]
+
+
+def test_xarray_opens_a_block(tmp_path: Path) -> None:
+    blocks.write(sample(), tmp_path / "00000")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = xr.open_zarr(tmp_path / "00000", consolidated=False)
+    assert found["lean"].dims == ("agent",)
+    assert found["lean"].values.tolist() == [0.0, float("inf"), -1.5]
+    assert found["boss.mask"].values.tolist() == [True, False, True]
+    assert found.attrs == {"first": 7, "agents": 3}
+
+
+def test_there_is_no_pickle_and_no_draft_left(tmp_path: Path) -> None:
+    blocks.write(sample(), tmp_path / "00000")
+    assert [path.name for path in tmp_path.iterdir()] == ["00000"]
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"\x80\x04\x95" not in path.read_bytes()
+
+
+def test_writing_twice_keeps_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "00000"
+    blocks.write(sample(), path)
+    blocks.write(sample(), path)
+    assert values(blocks.read(path)) == values(sample())
+    assert [path.name for path in tmp_path.iterdir()] == ["00000"]
+
+
+def test_a_block_that_cannot_be_put_in_its_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="file"):
+        blocks.write(sample(), tmp_path / "file" / "00000")
+
+
+def test_a_missing_block_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match=r"nowhere holds no block of agents"):
+        blocks.read(tmp_path / "nowhere")
+
+
+def test_texts_of_any_kind_become_columns() -> None:
+    for made in (
+        np.array(["a", "é", ""], np.dtypes.StringDType()),
+        np.array(["a", "é", ""]),
+        np.array(["a", "é", None], object),
+    ):
+        assert strings(blocks.text_column(made)).tolist() == ["a", "é", ""]
+
+
+optional: Callable[[Any], Any] = lambda strategy: st.none() | strategy  # noqa: E731
+row = st.fixed_dictionaries(
+    {
+        "lean": st.floats(allow_nan=False),
+        "votes": st.integers(-(2**63), 2**63 - 1),
+        "boss": optional(st.integers(-5, 5)),
+        "note": optional(st.text(max_size=5)),
+        "key": st.binary(max_size=5),
+        "friends": st.lists(st.integers(0, 9), max_size=3).map(tuple),
+        "level": st.sampled_from(Level),
+    }
+)
+
+
+@given(st.lists(row, min_size=1, max_size=5))
+def test_all_values_come_back(rows: list[dict[str, Any]]) -> None:
+    import tempfile
+
+    fields = Everything.__fields__
+    given_ = {name: fields[name].column([row[name] for row in rows]) for name in rows[0]}
+    block = first_block(Everything, 0, len(rows), given_)
+    with tempfile.TemporaryDirectory() as folder:
+        blocks.write(block, Path(folder, "00000"))
+        assert values(blocks.read(Path(folder, "00000"))) == values(block)
