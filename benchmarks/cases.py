@@ -51,10 +51,10 @@ class Walker(da.Agent):
         return {"place": self.place}
 
 
-def ask(agents: Waiter | Voter, rounds: int = 1) -> Iterator[Any]:
+def ask(agents: Any, rounds: int = 1) -> Iterator[Any]:
     """Ask everybody, round after round."""
     for _ in range(rounds):
-        yield agents.reply()  # type: ignore[call-arg]
+        yield agents.reply()
 
 
 class _Object:
@@ -72,8 +72,13 @@ class _Object:
 def rule_based(client: Client, agents: int, rounds: int) -> Row:
     """Measure replies per second of rule-based agents, written down, against a plain loop."""
     objects, draw = [_Object() for _ in range(agents)], random.Random(0)
-    loop = [agents / seconds(lambda: [o.reply(draw) for o in objects]) for _ in range(3)]
-    del objects
+
+    def plain_loop() -> None:
+        for voter in objects:
+            voter.reply(draw)
+
+    loop = [agents / seconds(plain_loop) for _ in range(3)]
+    objects.clear()
     ours = []
     for _ in range(3):
         result = da.run(ask, da.Population(Voter, agents), client=client, rounds=rounds)
@@ -97,11 +102,12 @@ def waiting(client: Client, agents: int, repeats: int) -> list[Row]:
     """Measure one round of agents that each wait a second, against one-process asyncio."""
     gather = [seconds(lambda: asyncio.run(_sleeps(agents))) for _ in range(repeats)]
     model = models.Dummy(latency=1.0, answer="50")
-    ours = []
+
+    def one_round() -> None:
+        da.run(ask, da.Population(Waiter, agents), client=client, model=model)
+
     with peak_memory() as peak:
-        for _ in range(repeats):
-            population = da.Population(Waiter, agents)
-            ours.append(seconds(lambda p=population: da.run(ask, p, client=client, model=model)))  # type: ignore[misc]
+        ours = [seconds(one_round) for _ in range(repeats)]
         memory = peak()
     what = f"{agents:,} agents awaiting a 1 s dummy, one round"
     return [
@@ -112,7 +118,9 @@ def waiting(client: Client, agents: int, repeats: int) -> list[Row]:
 
 def fixed_cost(client: Client, rounds: int, *, read: bool) -> list[Row]:
     """Measure a round of 8 small blocks early and late in a run, and the scheduler's tasks."""
-    first, last, tasks = [], [], []
+    first: list[float] = []
+    last: list[float] = []
+    tasks: list[int] = []
     early = rounds // 6
 
     def walk(walkers: Any, rounds: int) -> Iterator[Any]:

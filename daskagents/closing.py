@@ -15,7 +15,7 @@ from daskagents.plotting import distributions, numeric
 
 #: Rounds that the table shows: of more, the first and the last.
 _ROWS = 24
-#: What a run itself says of each round, and what it is called here.
+#: What a run itself says of each round, and what has columns of its own here.
 _OWN = {"n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"}
 
 
@@ -44,49 +44,56 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
 
 
 def _table(results: xr.Dataset) -> Table:
-    """Return a row per round: what the workflow said of it, the means of replies, and its cost."""
-    columns = _columns(results)
+    """Return a row per round, counted from 1."""
+    count = results.sizes.get("round", 0)
+    rounds = list(range(count))
+    if count > _ROWS:
+        rounds = [*rounds[: _ROWS // 2], *rounds[-_ROWS // 2 :]]
+    columns = _columns(results.isel(round=rounds) if count else results, [at + 1 for at in rounds])
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    count = results.sizes.get("round", 0)
-    for at in range(count):
-        if count <= _ROWS or at < _ROWS // 2 or at >= count - _ROWS // 2:
-            table.add_row(*(values[at] for values in columns.values()))
-        elif at == _ROWS // 2:
+    for place, cells in enumerate(zip(*columns.values(), strict=True)):
+        if count > _ROWS and place == _ROWS // 2:
             table.add_row("...")
+        table.add_row(*cells)
     return table
 
 
-def _columns(results: xr.Dataset) -> dict[str, list[str]]:
-    """Return the cells of the table by the head of their column."""
-    columns = {"round": [str(at + 1) for at in range(results.sizes.get("round", 0))]}
-    means = {name: results[name].mean(_agents(results, name)).values for name in numeric(results)}
+def _columns(results: xr.Dataset, numbers: list[int]) -> dict[str, list[str]]:
+    """Return columns of cells: what the workflow said, the means of replies, and the cost."""
+    columns = {"round": [str(number) for number in numbers]}
+    moments = {name: _moments(results[name]) for name in numeric(results)}
     said = {str(name) for name, values in results.data_vars.items() if values.dims == ("round",)}
     for name in sorted(said - _OWN, key=lambda name: (name != "winner", name)):
         values = results[name].values
-        if not any(_same(values, mean) for mean in means.values()):
+        if not any(_same(values, means) for means, _ in moments.values()):
             columns[name] = [_cell(value) for value in values]
-    for name, mean in means.items():
-        spread = results[name].std(_agents(results, name)).values
+    for name, both in moments.items():
         columns[f"{name} (mean ± sd)"] = [
-            f"{_cell(middle)} ± {_cell(width)}" for middle, width in zip(mean, spread, strict=True)
+            f"{_cell(mean)} ± {_cell(spread)}" for mean, spread in zip(*both, strict=True)
         ]
     columns["failed"] = [f"{count:,}" for count in results["n_failed"].values]
-    tokens = results["prompt_tokens"].values + results["completion_tokens"].values
     if results["calls"].values.any():
+        tokens = results["prompt_tokens"].values + results["completion_tokens"].values
         columns["calls"] = [f"{count:,}" for count in results["calls"].values]
         columns["tokens"] = [f"{count:,}" for count in tokens]
     columns["seconds"] = [f"{seconds:.1f}" for seconds in results["seconds"].values]
     return columns
 
 
-def _agents(results: xr.Dataset, name: str) -> str:
-    """Return the dimension of the agents that a variable is about."""
-    return str(results[name].dims[1])
+def _moments(values: xr.DataArray) -> tuple[list[float], list[float]]:
+    """Return the mean and the standard deviation of those that replied, round by round."""
+    means, spreads = [], []
+    for row in values:
+        found = row.values
+        found = found[np.isfinite(found)]
+        means.append(float(found.mean()) if len(found) else np.nan)
+        spreads.append(float(found.std()) if len(found) else np.nan)
+    return means, spreads
 
 
-def _same(values: NDArray[Any], means: NDArray[Any]) -> bool:
+def _same(values: NDArray[Any], means: list[float]) -> bool:
     """Whether what the workflow said of each round is a mean that is shown anyway."""
     return values.dtype.kind == "f" and np.allclose(values, means, equal_nan=True)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import dask
 import numpy as np
@@ -29,6 +29,8 @@ from daskagents.store import Store
 from daskagents.tasks import writing
 from daskagents.values import Value
 from daskagents.workflow import Workflow
+
+_Rounds = Generator[Any, None, None]
 
 #: Rounds that a workflow may be ahead of the cluster.
 AHEAD = 8
@@ -86,7 +88,7 @@ class Driver:
             with running(self.session), _plain_errors():
                 with writing(self.store.folder):
                     self._join(bound)
-                with closing(workflow(*bound.args, **bound.kwargs)) as generator:
+                with closing(cast(_Rounds, workflow(*bound.args, **bound.kwargs))) as generator:
                     for yielded in generator:
                         with writing(self.store.folder):
                             self._end_round(yielded)

@@ -73,7 +73,7 @@ class Members:
             "agents": self.n,
             "block_size": int(self.bounds[1] - self.bounds[0]),
             "model": self.model,
-            "fields": {name: str(f.type) for name, f in self.cls.__fields__.items()},
+            "fields": {name: f.label for name, f in self.cls.__fields__.items()},
         }
 
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from daskagents.options import hints_of
 from daskagents.population import Population
 
 #: A generator function: each yield ends a round.
-Workflow = Callable[..., Generator[Any, Any, Any]]
+Workflow = Callable[..., Iterator[Any]]
 
 _PLAIN = (bool, int, float, str)
 _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -28,7 +28,7 @@ class Request(msgspec.Struct, frozen=True):
 
     messages: tuple[Message, ...]
     schema: type[Any] | None = None
-    sampling: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies an empty default
+    sampling: dict[str, Any] = {}  # msgspec copies an empty default
     rng: Rng | None = None
 
 
