@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import signal
 import sys
 import threading
@@ -76,6 +77,8 @@ def start_cluster(workers: int | None = None) -> LocalCluster:
 def dask_setup(worker: Any) -> None:
     """Leave Ctrl-C to the program that started the workers; Dask calls this in each of them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # it names each task that was under way when the program ended
+    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -260,6 +260,7 @@ class Driver:
             while self.pending and self._is_done(self.pending[0]):
                 self._close(self.pending[0])
         with suppress(Exception):
+            self.executor.stop(self.session.topic)
             handles = [h for m in self.session.members.values() for h in m.handles]
             self.executor.cancel([*handles, *(h for s in steps for h in (*s.bundles, *s.parts))])
             self.executor.gather(self._folding or [])
@@ -303,6 +304,8 @@ def _plain_errors() -> Iterator[None]:
         ) from error
     except CancelledError as error:
         raise RunError(
-            f"the cluster lost what the run needs: {error}. If workers died: a lost block can be"
-            " made again only where all workers see the run directory; give a shared `out`"
+            "the connection to the Dask scheduler was lost"
+            if "connection-lost" in str(error)
+            else "agents were lost with their worker, and can be made again only where all workers"
+            f" see the run directory; give an `out` that they share ({error})"
         ) from error

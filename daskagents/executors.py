@@ -11,12 +11,16 @@ from typing import Any
 import dask
 from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
-from distributed import Client, Future
+from distributed import Client, Future, futures_of, wait
 
 from daskagents import tasks
 from daskagents.cluster import prepare_workers
 from daskagents.loop import Loop
 from daskagents.plan import Plan
+
+#: Seconds after which results that are waited for are looked at for failures.
+_PATIENCE = 0.5
+_FAILED = ("error", "cancelled")
 
 #: Hears what tasks tell while they run.
 Ear = Callable[[Any], None]
@@ -71,6 +75,9 @@ class Executor(ABC):
 
     def cancel(self, handles: Sequence[Any]) -> None:
         """Give up results that nobody will ask for."""
+
+    def stop(self, topic: str) -> None:
+        """Let agents that work for a topic finish, and start no more of them."""
 
     def close(self) -> None:
         """Let go of what this executor holds itself."""
@@ -170,7 +177,15 @@ class Cluster(Executor):
         return list(self.client.get(plan.graph, list(plan.wanted), sync=False, fifo_timeout="0s"))
 
     def gather(self, handles: Sequence[Any]) -> list[Any]:
+        self._wait(list(handles))
         return list(self.client.gather(list(handles)))
+
+    def _wait(self, futures: list[Future]) -> None:
+        """Wait until results are there or one has failed."""
+        # to gather at once would do; interrupted while it waits, it complains of each result later
+        while not self.done(futures) and not any(f.status in _FAILED for f in futures):
+            with suppress(TimeoutError):
+                wait(futures, timeout=_PATIENCE)
 
     def done(self, handles: Sequence[Any]) -> bool:
         return all(future.done() for future in handles)
@@ -186,7 +201,9 @@ class Cluster(Executor):
         }
 
     def get(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
-        return self.client.get(graph, keys, **kwargs)
+        futures = self.client.get(graph, keys, sync=False, **kwargs)
+        self._wait(futures_of(futures))
+        return self.client.gather(futures)
 
     def reload(self, written: Sequence[tuple[str, str]], blocks: Sequence[Any]) -> list[Any]:
         loaded: list[Future] = []
@@ -219,7 +236,10 @@ class Cluster(Executor):
         return self.client.scatter([value], hash=False)[0]
 
     def forget(self, folder: str) -> None:
-        self.client.run(tasks.forget, folder)
+        self.client.run(tasks.forget, folder, on_error="ignore")
+
+    def stop(self, topic: str) -> None:
+        self.client.run(tasks.stop, topic, on_error="ignore")
 
     def cancel(self, handles: Sequence[Any]) -> None:
         self.client.cancel(list(handles), force=True)

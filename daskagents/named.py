@@ -44,7 +44,7 @@ class LazyMessage:
         (said,) = self._session.executor.gather([self._said])
         if said.failure:
             raise AgentError(said.failure)
-        return said.content
+        return dict(said.content) if isinstance(said.content, dict) else said.content
 
     @property
     def text(self) -> str:

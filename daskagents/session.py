@@ -331,8 +331,7 @@ class Session:
         first = next(part.first_failure for part in parts if part.first_failure is not None)
         return (
             f"{self._where(step)}: {failed} of {step.addressed} agents failed, and max_failed is"
-            f" {self.max_failed:g}; the first was agent {first.agent}: {first.reason}"
-            + (f" ({first.where})" if first.where else "")
+            f" {self.max_failed:g}; the first was agent {first.agent}: {first}"
         )
 
     def _where(self, step: Step) -> str:

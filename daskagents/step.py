@@ -17,6 +17,7 @@ from functools import cache
 from itertools import repeat
 from operator import is_, itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,10 @@ def _messages(heard: Heard, n: int) -> Message | list[Message] | BaseException:
     if isinstance(heard, Said):
         if heard.failure:
             return UsageError(f"the message that it waited for never came: {heard.failure}")
-        return Message(heard.content, name=heard.name)
+        content = heard.content  # of a dict, those who hear it get a view that none can change
+        return Message(
+            MappingProxyType(content) if isinstance(content, dict) else content, name=heard.name
+        )
     if heard.ndim == 0:
         return Message(heard.item())
     if len(heard) != n:
@@ -372,7 +376,7 @@ class _Work:
             dict(reasons),
             self._first_failure(),
             self.host.usage,
-            self.replies[0] if self.n == 1 and not failed[0] else None,
+            _plain(self.replies[0]) if self.n == 1 and not failed[0] else None,
         )
 
     def _after_by_column(self) -> dict[str, list[Any]]:
@@ -449,6 +453,13 @@ def _setter(names: tuple[str, ...]) -> Callable[[Agent, Sequence[Any]], None]:
     targets = ", ".join(f"agent.{name}" for name in names)
     exec(f"def load(agent, values): ({targets},) = values", scope)
     return scope["load"]  # type: ignore[no-any-return]
+
+
+def _plain(reply: Any) -> Any:
+    """Return what one agent replied with Python's numbers for NumPy's, and apart from its dict."""
+    if isinstance(reply, Mapping):
+        return {name: _plain(value) for name, value in reply.items()}
+    return reply.item() if isinstance(reply, np.generic) else reply
 
 
 def _line_of(error: BaseException) -> str:

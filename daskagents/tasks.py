@@ -6,14 +6,14 @@ import os
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 import numpy as np
@@ -89,6 +89,7 @@ class Part:
 
 
 _charters: OrderedDict[bytes, Charter] = OrderedDict()
+_stopped: set[str] = set()
 
 
 def charter_of(blob: bytes) -> Charter:
@@ -127,6 +128,8 @@ def do_step(
     place: Place,
 ) -> Bundle:
     """Run one step of one block, and write down what was replied."""
+    if place.topic in _stopped:
+        raise RunError("the run that this step belongs to has stopped")
     block = state_of(held)
     outcome = run_step(
         charter_of(blob),
@@ -134,7 +137,7 @@ def do_step(
         call,
         heard,
         pick_rows(mask, block.n),
-        loop=_loop,
+        loop=lambda: cast(Loop, _Lanes(_loop(), place.topic)),
         on_progress=lambda done, failed, usage: tell(
             place.topic, {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]}
         ),
@@ -152,6 +155,24 @@ def _loop() -> Loop:
         return own
     secede()
     return shared_loop()
+
+
+class _Lanes:
+    """A loop that starts no more agents once their run has stopped."""
+
+    def __init__(self, loop: Loop, topic: str) -> None:
+        self.loop, self.topic = loop, topic
+
+    def run_each(self, one: Callable[[int], Awaitable[None]], rows: Iterator[int]) -> None:
+        """Run ``one(row)`` for every row, as `Loop.run_each` does."""
+        self.loop.run_each(one, (row for row in rows if self.topic not in _stopped))
+        if self.topic in _stopped:
+            raise RunError("the run that these agents belong to has stopped")
+
+
+def stop(topic: str) -> None:
+    """Start no more agents of a run that has stopped."""
+    _stopped.add(topic)
 
 
 def tell(topic: str, message: Any) -> None:
@@ -235,7 +256,7 @@ def said(bundle: Bundle, name: str) -> Said:
     """Return what the one agent of a bundle said."""
     failure = bundle.outcome.first_failure
     if failure is not None:
-        return Said(None, name, f"{name} failed: {failure.reason} ({failure.where})")
+        return Said(None, name, f"{name} failed: {failure}")
     return Said(bundle.outcome.contents, name)
 
 
@@ -252,7 +273,7 @@ def pick_reply(
         first = outcome.first_failure
         raise AgentError(
             f"{failed} of {len(outcome.failed)} agents failed; the first was agent"
-            f" {first.agent}: {first.reason} ({first.where})"
+            f" {first.agent}: {first}"
         )
     if name not in outcome.replies:  # nobody in this block replied
         return blank(kind, len(outcome.failed))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskagents as da
@@ -158,13 +158,14 @@ row = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=15)
 @given(st.lists(row, min_size=1, max_size=5))
-def test_all_values_come_back(rows: list[dict[str, Any]]) -> None:
-    import tempfile
-
+def test_all_values_come_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
     fields = Everything.__fields__
     given_ = {name: fields[name].column([row[name] for row in rows]) for name in rows[0]}
     block = first_block(Everything, 0, len(rows), given_)
-    with tempfile.TemporaryDirectory() as folder:
-        blocks.write(block, Path(folder, "00000"))
-        assert values(blocks.read(Path(folder, "00000"))) == values(block)
+    path = tmp_path_factory.mktemp("block") / "00000"
+    blocks.write(block, path)
+    assert values(blocks.read(path)) == values(block)

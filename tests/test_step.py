@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -412,7 +413,7 @@ def test_draws_depend_on_who_draws_and_on_nothing_else() -> None:
 
     def draws(bounds: list[int], rows: Any = None, step: int = 0, **other: Any) -> list[float]:
         found: list[float] = []
-        for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, end in pairwise(bounds):
             at = None if rows is None else np.array([r - first for r in rows if first <= r < end])
             if at is not None and not len(at):
                 continue

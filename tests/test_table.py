@@ -192,5 +192,5 @@ def test_the_documented_numbers_of_blocks() -> None:
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "10"])
 def test_a_block_size_that_is_none_is_refused(size) -> None:
-    with pytest.raises(TableError, match="block_size is .*; give a number of rows, at least one"):
+    with pytest.raises(TableError, match=r"block_size is .*; give a number of rows, at least one"):
         da.Population(Voter, 3, block_size=size)
