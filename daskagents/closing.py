@@ -33,10 +33,15 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
 
     """
     console = console or Console()
-    console.print(_table(results))
     said = f"results  {folder}"
+    if not results.sizes.get("round"):
+        console.print(
+            f"{said}\nno round was yielded", soft_wrap=True, markup=False, highlight=False
+        )
+        return
+    console.print(_table(results))
     names = numeric(results)
-    if names and results.sizes["round"]:
+    if names:
         picture = folder / f"{names[0]}.png"
         distributions(results, names[0]).savefig(picture)
         said += f"\npicture  {picture}"
@@ -45,11 +50,11 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
 
 def _table(results: xr.Dataset) -> Table:
     """Return a row per round, counted from 1."""
-    count = results.sizes.get("round", 0)
+    count = results.sizes["round"]
     rounds = list(range(count))
     if count > _ROWS:
         rounds = [*rounds[: _ROWS // 2], *rounds[-_ROWS // 2 :]]
-    columns = _columns(results.isel(round=rounds) if count else results, [at + 1 for at in rounds])
+    columns = _columns(results.isel(round=rounds), [at + 1 for at in rounds])
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)

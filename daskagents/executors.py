@@ -11,7 +11,8 @@ from typing import Any
 import dask
 from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
-from distributed import Client, Future, futures_of, wait
+from distributed import Client, Future, futures_of
+from distributed.client import _wait as wait_for_all
 
 from daskagents import tasks
 from daskagents.cluster import prepare_workers
@@ -185,7 +186,7 @@ class Cluster(Executor):
         # to gather at once would do; interrupted while it waits, it complains of each result later
         while not self.done(futures) and not any(f.status in _FAILED for f in futures):
             with suppress(TimeoutError):
-                wait(futures, timeout=_PATIENCE)
+                self.client.sync(wait_for_all, futures, timeout=_PATIENCE)
 
     def done(self, handles: Sequence[Any]) -> bool:
         return all(future.done() for future in handles)
@@ -242,7 +243,10 @@ class Cluster(Executor):
         self.client.run(tasks.stop, topic, on_error="ignore")
 
     def cancel(self, handles: Sequence[Any]) -> None:
-        self.client.cancel(list(handles), force=True)
+        # not Client.cancel: it fails, and the scheduler drops the client, where a task between two
+        # of ours (of a mean, say) is nobody's own; what nobody holds is let go as well
+        for future in handles:
+            future.release()
 
 
 def _keys(array: Array) -> list[Any]:

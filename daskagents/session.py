@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import xarray as xr
 from dask.array.core import Array
@@ -193,7 +192,7 @@ class Session:
     ) -> Members:
         """Bring a population in: plan its first blocks."""
         charter = Charter(cls, name, self.seed, model if model is not None else self.model)
-        blob = cloudpickle.dumps(charter)
+        blob = tasks.seal(charter)
         (handle,) = self.executor.submit(
             plan_each(f"charter-{self.token}-{name}", bytes, [(blob,)])
         )

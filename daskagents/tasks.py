@@ -88,6 +88,29 @@ class Part:
     piece: str | bytes | None
 
 
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """Pickles classes of the user's program, also those that msgspec has looked at."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type) and "__msgspec_cache__" in vars(obj):
+            del obj.__msgspec_cache__  # type: ignore[attr-defined]  # made anew when it is needed
+        return super().reducer_override(obj)
+
+
+def seal(value: Any) -> bytes:
+    """Return a value as bytes for the wire, the classes of the user's program included."""
+    buffer = BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A message whose content is of a class of the user's program, as bytes for the wire."""
+
+    blob: bytes
+
+
 _charters: OrderedDict[bytes, Charter] = OrderedDict()
 _stopped: set[str] = set()
 
@@ -123,7 +146,7 @@ def do_step(
     blob: bytes,
     held: Block | Bundle,
     call: Call,
-    heard: Heard,
+    heard: Heard | Sealed,
     mask: Mask,
     place: Place,
 ) -> Bundle:
@@ -131,6 +154,8 @@ def do_step(
     if place.topic in _stopped:
         raise RunError("the run that this step belongs to has stopped")
     block = state_of(held)
+    if isinstance(heard, Sealed):
+        heard = cloudpickle.loads(heard.blob)
     outcome = run_step(
         charter_of(blob),
         block,

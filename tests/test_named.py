@@ -155,9 +155,8 @@ def test_models_answer_in_turns() -> None:
     assert message.content == "B #2: (A #2: (B #1: (A #1: (?))))"
 
 
+@pytest.mark.parametrize("where", ["cluster"], indirect=True)  # here a call is done on return
 def test_calls_return_at_once_and_run_side_by_side(where: str) -> None:
-    if where == "here":
-        pytest.skip("in this process a call is done when it returns")
     agents = [spawn(f"A{at}") for at in range(6)]
     agents[0].do("nap", 0.0).text  # noqa: B018 - the workers are warm then
     start = time.perf_counter()
