@@ -118,7 +118,9 @@ def _run(
     ],
     agents: Annotated[
         int | None,
-        typer.Option("--agents", "-n", min=1, help="How many agents. \\[default: 100]"),
+        typer.Option(
+            "--agents", "-n", metavar="N", min=1, help="How many agents. \\[default: 100]"
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -135,13 +137,19 @@ def _run(
             "-p", metavar="NAME=VALUE", help="A parameter of the workflow. Repeat as needed."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="What everything random follows from.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="What everything random follows from.")
+    ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="The run directory, new or empty. \\[default: runs/WORKFLOW-DATE-TIME]"),
+        typer.Option(
+            metavar="FOLDER",
+            help="The run directory, new or empty. \\[default: runs/WORKFLOW-DATE-TIME]",
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. \\[default: one per core]")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Worker processes. \\[default: one per core]"),
     ] = None,
     sync: Annotated[
         bool, typer.Option("--sync", help="Run in this process, with no workers.")
@@ -150,7 +158,8 @@ def _run(
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")
     ] = None,
     max_failed: Annotated[
-        float, typer.Option(min=0, max=1, help="Fraction of agents that may fail in a step.")
+        float,
+        typer.Option(metavar="F", min=0, max=1, help="Fraction of agents that may fail in a step."),
     ] = MAX_FAILED,
     debug: Debug = False,
 ) -> None:
@@ -321,7 +330,10 @@ def _model(said: str | None, given: Iterable[Any]) -> Model | None:
         return None
     if said in (None, "local"):
         _tell(_LOCAL)
-        return models.local()
+        try:
+            return models.local()
+        except UsageError as error:
+            raise UsageError(f"{error}; or choose another model with --model") from None
     if said == "random":
         return models.Dummy(answer=None)
     if said.startswith(("http://", "https://")):

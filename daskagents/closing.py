@@ -33,19 +33,16 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
 
     """
     console = console or Console()
-    said = f"results  {folder}"
-    if not results.sizes.get("round"):
-        console.print(
-            f"{said}\nno round was yielded", soft_wrap=True, markup=False, highlight=False
-        )
-        return
-    console.print(_table(results))
-    names = numeric(results)
-    if names:
-        picture = folder / f"{names[0]}.png"
-        distributions(results, names[0]).savefig(picture)
-        said += f"\npicture  {picture}"
-    console.print(said, soft_wrap=True, markup=False, highlight=False)
+    said = [f"results  {folder}"]
+    if results.sizes.get("round"):
+        console.print(_table(results))
+        if names := numeric(results):
+            picture = folder / f"{names[0]}.png"
+            distributions(results, names[0]).savefig(picture)
+            said.append(f"picture  {picture}")
+    else:
+        said.append("no round was yielded")
+    console.print("\n".join(said), soft_wrap=True, markup=False, highlight=False)
 
 
 def _table(results: xr.Dataset) -> Table:

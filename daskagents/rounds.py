@@ -295,8 +295,9 @@ class Rounds:
         self.group.attrs.update(rounds=self.closed, order=self._order())
 
     def _order(self) -> list[str]:
-        """Return the variables in the order of their coming: over agents, then per round."""
-        return [*(name for axis in self.axes.values() for name in axis.kinds), *self.values.names]
+        """Return names in the order of their coming: coordinates, over agents, then per round."""
+        agents = [name for axis in self.axes.values() for name in axis.kinds]
+        return [*self._coords, *self.values.labels, *agents, *self.values.names]
 
     def _resize(self, rounds: int) -> None:
         self._capacity = rounds
@@ -354,7 +355,8 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
     order: Any = group.attrs.get("order", [])
     coords: dict[str, Any] = {"round": np.arange(rounds)}
     variables: dict[str, Any] = {}
-    for name, array in group.arrays():
+    arrays = dict(group.arrays())
+    for name, array in [(name, arrays[name]) for name in order if name in arrays]:
         dims = array.metadata.dimension_names  # type: ignore[union-attr]
         if not array.attrs.get("coordinate", False):
             # in a run that was killed, arrays differ in how far they reach
@@ -363,7 +365,7 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
             coords[name] = (dims, array[:])
         else:
             coords[name] = (dims, da.from_zarr(array))
-    return xr.Dataset({name: variables[name] for name in order if name in variables}, coords)
+    return xr.Dataset(variables, coords)
 
 
 def paths(sources: dict[str, dict[str, list[Source]]]) -> set[str]:

@@ -206,6 +206,17 @@ def test_an_endpoint_is_asked(command: Command) -> None:
         assert server.stats().outcomes["/v1/chat/completions 200"] == 40
 
 
+def test_players_ask_the_local_model_if_nobody_says_otherwise(command: Command) -> None:
+    pytest.importorskip("xllamacpp")
+    code, out, err = command("run", GAME, "-n", 3, "-p", "rounds=1", "--sync", "--out", "a")
+    assert code == 0
+    assert "shows that the system works" in err and "nothing about how people behave" in err
+    results = da.open_run("a").results
+    assert int(results["calls"].sum()) == 3 and int(results["n_failed"].sum()) == 0
+    code, out, err = command("run", GAME, "-n", 3, "-p", "players=thinkers", "--sync")
+    assert (code, err) == (0, "")  # who asks nobody needs no model
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
