@@ -77,7 +77,7 @@ class Driver:
     def read(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
         """Compute what somebody reads, and write it down before it is handed over."""
         values = self.executor.get(graph, keys, **kwargs)
-        for value in dask.core.flatten([values]):
+        for value in dask.core.flatten([values], (list, tuple)):
             if isinstance(value, np.ndarray | np.generic | float | int | str):
                 self.store.note("read", value=value)
         return values

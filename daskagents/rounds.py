@@ -178,14 +178,16 @@ class Rounds:
             if name in taken:
                 _say_dropped(str(name), owner)
                 continue
+            # two populations may have a column of one name
+            label = f"{dim}_{name}" if name in self._coords else str(name)
             self.group.create_array(
-                str(name),
+                label,
                 data=values.values,
                 chunks=(min(n, SPAN),),
                 dimension_names=(dim,),
                 attributes={"coordinate": True},
             )
-        self._coords |= {str(name): owner for name in frame.coords if name not in taken}
+            self._coords[label] = owner
 
     def add_variable(self, dim: str, name: str, kind: Kind) -> None:
         """Make room for a variable over (round, `dim`)."""

@@ -52,7 +52,7 @@ class Members:
     dim: str
     bounds: NDArray[np.int64]
     frame: xr.Dataset
-    blob: bytes
+    blob: bytes | Charter
     charter: Any
     handles: list[Any]
     model: str = ""
@@ -192,9 +192,9 @@ class Session:
     ) -> Members:
         """Bring a population in: plan its first blocks."""
         charter = Charter(cls, name, self.seed, model if model is not None else self.model)
-        blob = tasks.seal(charter)
+        blob = self.executor.seal(charter)
         (handle,) = self.executor.submit(
-            plan_each(f"charter-{self.token}-{name}", bytes, [(blob,)])
+            plan_each(f"charter-{self.token}-{name}", tasks.same, [(blob,)])
         )
         given = self._given(name, bounds, columns)
         plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)

@@ -115,8 +115,10 @@ _charters: OrderedDict[bytes, Charter] = OrderedDict()
 _stopped: set[str] = set()
 
 
-def charter_of(blob: bytes) -> Charter:
+def charter_of(blob: bytes | Charter) -> Charter:
     """Return the charter that was sent as bytes, read once per process."""
+    if isinstance(blob, Charter):
+        return blob
     digest = blake2b(blob, digest_size=16).digest()
     if digest not in _charters:
         _charters[digest] = cloudpickle.loads(blob)
@@ -125,7 +127,9 @@ def charter_of(blob: bytes) -> Charter:
     return _charters[digest]
 
 
-def begin(blob: bytes, first: int, n: int, given: str | Mapping[str, Column] | None) -> Block:
+def begin(
+    blob: bytes | Charter, first: int, n: int, given: str | Mapping[str, Column] | None
+) -> Block:
     """Make the first version of a block, from given columns or from where they were written."""
     if isinstance(given, str):
         given = blocks.read(Path(given)).columns
@@ -143,7 +147,7 @@ def state_of(held: Block | Bundle) -> Block:
 
 
 def do_step(
-    blob: bytes,
+    blob: bytes | Charter,
     held: Block | Bundle,
     call: Call,
     heard: Heard | Sealed,
@@ -305,7 +309,7 @@ def pick_reply(
     return as_numpy(outcome.replies[name])
 
 
-def pick_state(held: Block | Bundle, blob: bytes, name: str) -> NDArray[Any]:
+def pick_state(held: Block | Bundle, blob: bytes | Charter, name: str) -> NDArray[Any]:
     """Return one field of a block's rows, for xarray."""
     return charter_of(blob).cls.__fields__[name].numpy(state_of(held).columns[name])
 

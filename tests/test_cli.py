@@ -213,7 +213,7 @@ def test_players_ask_the_local_model_if_nobody_says_otherwise(command: Command) 
     assert "shows that the system works" in err and "nothing about how people behave" in err
     results = da.open_run("a").results
     assert int(results["calls"].sum()) == 3 and int(results["n_failed"].sum()) == 0
-    code, out, err = command("run", GAME, "-n", 3, "-p", "players=thinkers", "--sync")
+    code, _, err = command("run", GAME, "-n", 3, "-p", "players=thinkers", "--sync")
     assert (code, err) == (0, "")  # who asks nobody needs no model
 
 
@@ -290,7 +290,7 @@ def test_failing_agents(command: Command, loud: str) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("wrong", 1, "loud.py:21: ZeroDivisionError: division by zero (--debug shows"),
+        ("wrong", 1, "loud.py:19: ZeroDivisionError: division by zero (--debug shows"),
         ("mute", 2, "Mute has no method 'reply'"),
         ("still", 2, "still is no generator function"),
     ],

@@ -151,6 +151,27 @@ def test_an_interrupt_ends_what_is_under_way() -> None:
         loop.close()
 
 
+def test_an_interrupt_while_all_wait_ends_them() -> None:
+    loop, ended = Loop(thread=False), []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def waits() -> None:
+        asyncio.get_running_loop().call_later(0.01, interrupt)
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append(True)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(waits())
+        assert ended == [True]
+    finally:
+        loop.close()
+
+
 def test_a_loop_works_where_another_runs(loop: Loop) -> None:
     async def where() -> str:
         await asyncio.sleep(0)

@@ -402,6 +402,7 @@ def test_contents_are_kept_for_one_agent_only() -> None:
     cls = agents(lambda self, message: {"a": 1})
     assert run(cls, 1).contents == {"a": 1}
     assert run(cls, 2).contents is None
+    assert run(agents(lambda self, message: iter("a")), 1).contents is None  # it failed
 
 
 # Random numbers
