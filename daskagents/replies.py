@@ -21,10 +21,12 @@ from daskagents.fields import Field
 from daskagents.message import Message
 from daskagents.session import Members, Session, Step, address
 from daskagents.table import Table
-from daskagents.tasks import pick_reply, pick_state
+from daskagents.tasks import Sealed, pick_reply, pick_state, seal
 
 #: Texts longer than this on average are kept in chunks where they are a coordinate.
 _LONG = 64
+#: Contents that travel as they are.
+_PLAIN = (str, bytes, float, int, bool, type(None))
 
 
 def make_frame(
@@ -124,7 +126,8 @@ def hear(
     if hasattr(content, "_said"):  # what a named agent will have said
         return [content._enter(session)] * len(indexes), f"message of {content.name}"
     message = said(content)
-    return [message] * len(indexes), _digest(message)
+    sent = message if isinstance(message.content, _PLAIN) else Sealed(seal(message))
+    return [sent] * len(indexes), _digest(message)
 
 
 def _hear_array(

@@ -166,7 +166,7 @@ def file_name(name: str) -> str:
     Examples
     --------
     >>> file_name("players"), file_name("../x")
-    ('players', '___x-a0e4f9d6')
+    ('players', '___x-d42ff05c')
 
     """
     if re.fullmatch(r"[\w -]{1,64}", name, re.ASCII):

@@ -158,13 +158,12 @@ def do_step(
     if place.topic in _stopped:
         raise RunError("the run that this step belongs to has stopped")
     block = state_of(held)
-    if isinstance(heard, Sealed):
-        heard = cloudpickle.loads(heard.blob)
+    message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
     outcome = run_step(
         charter_of(blob),
         block,
         call,
-        heard,
+        message,
         pick_rows(mask, block.n),
         loop=lambda: cast(Loop, _Lanes(_loop(), place.topic)),
         on_progress=lambda done, failed, usage: tell(

@@ -154,7 +154,7 @@ def test_the_scheduler_forgets_the_past(client1: Client, workflow: Any) -> None:
 
     da.run(watched, da.Population(Player, table(800), block_size=100), client=client1)
     assert len(seen) == 3
-    assert seen[2] <= seen[0] * 1.3
+    assert seen[2] < seen[0] * 2  # without a cut: three times as many
 
 
 def _tasks(dask_scheduler: Any) -> int:

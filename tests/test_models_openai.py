@@ -319,7 +319,7 @@ def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
         seen.append(shown(error.value))
     # Where it is shortened, no part of the key may be left; and answers are written down.
     with model_server(answer=f"{'x' * 180}{KEY}") as server:
-        with pytest.raises(AnswerError, match="x+") as refused:
+        with pytest.raises(AnswerError, match=r"x+") as refused:
             chats(OpenAI("any", server.url, KEY), 1)
         seen.append(shown(refused.value))
         seen.append(chats(OpenAI("any", server.url, KEY), 1, HELLO)[0].text)
