@@ -208,7 +208,7 @@ def test_an_endpoint_is_asked(command: Command) -> None:
 
 def test_players_ask_the_local_model_if_nobody_says_otherwise(command: Command) -> None:
     pytest.importorskip("xllamacpp")
-    code, out, err = command("run", GAME, "-n", 3, "-p", "rounds=1", "--sync", "--out", "a")
+    code, _, err = command("run", GAME, "-n", 3, "-p", "rounds=1", "--sync", "--out", "a")
     assert code == 0
     assert "shows that the system works" in err and "nothing about how people behave" in err
     results = da.open_run("a").results

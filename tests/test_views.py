@@ -1,12 +1,11 @@
 """Parts of populations, their state, and what a population is outside a run."""
 
+import asyncio
 import contextlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any
 
 import dask
 import dask.array
@@ -17,71 +16,12 @@ import xarray as xr
 from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_population import Citizen, Level, Place, Speaker, asked, citizens
 
 import daskagents as da
 from daskagents.errors import FieldError, ReplyError, RunError, UsageError
 from daskagents.models import Dummy
 from daskagents.population import assigns
-
-
-class Level(Enum):
-    LOW = 1
-    HIGH = 2
-
-
-@dataclass(frozen=True)
-class Place:
-    x: float
-    y: float = 0.0
-
-
-class Pair(NamedTuple):
-    price: float
-    amount: int
-
-
-class Answer(TypedDict):
-    guess: float
-    why: str
-
-
-class Citizen(da.Agent):
-    """Has a field of every kind; some are never assigned."""
-
-    school: str = ""
-    level: Level = Level.LOW
-    rich: bool = False
-    age: int = 30
-    boss: int | None = None
-    place: Place | None = None
-    friends: tuple[int, ...] = ()
-    key: bytes = b""
-    mood: float = 0.0
-    steps: int = 0
-    note: str | None = None
-
-    def reply(self, message) -> float:
-        self.steps += 1
-        self.mood = float(message.content or 0)
-        return self.mood
-
-    def draw(self, message) -> float:
-        return self.rng.random()
-
-    def hear(self, message) -> str:
-        self.steps += 1
-        return repr(message.content)
-
-    async def wait(self, message) -> str:
-        await asyncio.sleep(0)
-        self.steps += 1
-        return repr(message.content)
-
-    def learn(self, message) -> None:
-        self.level, self.note, self.boss = Level.HIGH, f"é{self.id}", self.id
-        self.place, self.friends, self.key = Place(self.id), (self.id, 1), bytes([self.id])
-        self.rich = True
-        self.remember(message)
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +44,6 @@ def where(request: pytest.FixtureRequest) -> Iterator[str]:
     else:
         with request.getfixturevalue("cluster_client").as_current():
             yield "cluster"
-
-
-def citizens(n: int = 10, block_size: int | None = 4, **columns: Any) -> da.Population:
-    return da.Population(Citizen, columns or n, block_size=block_size)
-
-
-def asked(population: da.Population) -> list[int]:
-    """Return the ids of those who took one step more than the others."""
-    steps = population._whole.to_dataset()["steps"].values
-    return np.flatnonzero(steps).tolist()
-
-
-# Replies
 
 
 TABLE = {
