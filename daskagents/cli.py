@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import os
-import signal
-import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from distributed import Client, Status, WorkerPlugin
 from rich.console import Console
 from rich.text import Text
 
@@ -26,8 +20,8 @@ from daskagents import models
 from daskagents.agent import Agent
 from daskagents.arguments import arguments
 from daskagents.closing import show_results
-from daskagents.cluster import start_cluster
 from daskagents.errors import DaskAgentsError, EndpointError, UsageError
+from daskagents.interrupt import INTERRUPTED, own_cluster, quiet_interrupt
 from daskagents.loading import Program, load
 from daskagents.models.base import Model
 from daskagents.models.local import install_model
@@ -36,7 +30,7 @@ from daskagents.run import run
 from daskagents.session import MAX_FAILED
 from daskagents.workflow import bind
 
-_FAILED, _WRONG_USE, _INTERRUPTED = 1, 2, 130
+_FAILED, _WRONG_USE = 1, 2
 
 _LOCAL = (
     "The local model is a very small one: it shows that the system works with a language model."
@@ -165,7 +159,7 @@ def _run(
 ) -> None:
     """Run a workflow, show its rounds, and draw what the agents replied."""
     doing = _Doing()
-    with _one_error(doing, debug), _quiet_interrupt():
+    with _one_error(doing, debug), quiet_interrupt():
         where = _where(sync, scheduler, workers)
         doing.program = program = load(workflow)
         given = arguments(program, _pairs(option or ()), agents)
@@ -210,47 +204,13 @@ def _one_error(doing: _Doing, debug: bool) -> Iterator[None]:
             traceback.print_exception(error)
         if isinstance(error, KeyboardInterrupt):
             _tell("interrupted", "error")
-            code = _INTERRUPTED
+            code = INTERRUPTED
         else:
             _tell(_message(error, doing.program, debug), "error")
             code = _WRONG_USE if isinstance(error, UsageError | EndpointError) else _FAILED
         if doing.left and code != _WRONG_USE:
             _tell(doing.left)
         raise typer.Exit(code) from None
-
-
-@contextmanager
-def _quiet_interrupt() -> Iterator[None]:
-    """At Ctrl-C, keep Dask from writing of all that is torn down; at a second one, wait no more."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        # What runs elsewhere on this machine ends by itself when this process does.
-        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-        logging.disable()
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Keep Ctrl-C from the processes that are started here: to end them is our business.
-
-    They inherit it from the thread that starts them. For this one, it waits until the end.
-    """
-    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _message(error: Exception, program: Program | None, debug: bool) -> str:
@@ -297,30 +257,8 @@ def _where(sync: bool, scheduler: str | None, workers: int | None) -> Any:
     chosen = [name for name, value in given.items() if value]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)}: give one of them, they exclude each other")
-    return _client("sync" if sync else scheduler, workers)
-
-
-@contextmanager
-def _client(known: str | None, workers: int | None) -> Iterator[Client | str]:
-    """Yield what is known, or the client of a cluster that is started for it."""
-    if known is not None:
-        yield known
-        return
-    with _deaf_children():
-        cluster = start_cluster(workers)
-    with cluster, Client(cluster, set_as_default=False) as client:
-        client.register_plugin(_Hush())
-        yield client
-
-
-class _Hush(WorkerPlugin):  # type: ignore[misc]
-    """Keeps a worker from writing of what is cut short when it is closed."""
-
-    name = "daskagents-hush"
-
-    def setup(self, worker: Any) -> None:
-        for handler in logging.getLogger("distributed").handlers:
-            handler.addFilter(lambda record: worker.status is Status.running)
+    known = "sync" if sync else scheduler
+    return own_cluster(workers) if known is None else nullcontext(known)
 
 
 def _model(said: str | None, given: Iterable[Any]) -> Model | None:

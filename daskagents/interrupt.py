@@ -1,0 +1,80 @@
+"""Ctrl-C: one program hears it, ends what it has started, and says so in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import Any
+
+from distributed import Client, Status, WorkerPlugin
+
+from daskagents.cluster import start_cluster
+
+#: The exit code of a program that Ctrl-C has ended.
+INTERRUPTED = 130
+
+
+@contextmanager
+def quiet_interrupt() -> Iterator[None]:
+    """At Ctrl-C, keep Dask from writing of all that is torn down; at a second one, wait no more."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        # What runs elsewhere on this machine ends by itself when this process does.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        logging.disable()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def own_cluster(workers: int | None = None) -> Iterator[Client]:
+    """Yield the client of a cluster of this machine whose processes leave Ctrl-C to us.
+
+    Parameters
+    ----------
+    workers
+        How many worker processes; by default one per core.
+
+    """
+    with _deaf_children():
+        cluster = start_cluster(workers)
+    with cluster, Client(cluster, set_as_default=False) as client:
+        client.register_plugin(_Hush())
+        yield client
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started here: to end them is our business.
+
+    They inherit it from the thread that starts them. For this one, it waits until the end.
+    """
+    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Hush(WorkerPlugin):  # type: ignore[misc]
+    """Keeps a worker from writing of what is cut short when it is closed."""
+
+    name = "daskagents-hush"
+
+    def setup(self, worker: Any) -> None:
+        for handler in logging.getLogger("distributed").handlers:
+            handler.addFilter(lambda record: worker.status is Status.running)
