@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
-import functools
 import importlib.util
 import inspect
 import sys
@@ -15,20 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import msgspec
 
 from daskagents.errors import UsageError, WorkflowError
 from daskagents.options import did_you_mean
 from daskagents.workflow import Workflow
-
-
-def _reduce_meta(meta: msgspec.Meta) -> tuple[Any, tuple[()]]:
-    """Say how bounds in a schema are pickled, for msgspec does not."""
-    given = {name: value for name, value in meta.__rich_repr__() if value is not None}
-    return functools.partial(msgspec.Meta, **given), ()
-
-
-copyreg.pickle(msgspec.Meta, _reduce_meta)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import json
 import math
 from dataclasses import is_dataclass
@@ -326,3 +328,12 @@ def _sample(node: inspect.Type, rng: Rng) -> Any:
     assert isinstance(node, inspect.StrType)
     fewest, most = lengths(node, MOST_CHARACTERS)
     return "".join(rng.choice(ascii_lowercase) for _ in range(min(max(fewest, 5), most)))
+
+
+def _reduce_meta(meta: msgspec.Meta) -> tuple[Any, tuple[()]]:
+    """Say how bounds in a schema are pickled, for msgspec does not."""
+    given = {name: value for name, value in meta.__rich_repr__() if value is not None}
+    return functools.partial(msgspec.Meta, **given), ()
+
+
+copyreg.pickle(msgspec.Meta, _reduce_meta)
