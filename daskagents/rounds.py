@@ -357,9 +357,11 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
     order: Any = group.attrs.get("order", [])
     coords: dict[str, Any] = {"round": np.arange(rounds)}
     variables: dict[str, Any] = {}
-    arrays = dict(group.arrays())
-    for name, array in [(name, arrays[name]) for name in order if name in arrays]:
-        dims = array.metadata.dimension_names  # type: ignore[union-attr]
+    for name in order:
+        array: Any = group.get(name)
+        if array is None:  # the run was killed, or the disk was full, while it was made
+            continue
+        dims = array.metadata.dimension_names
         if not array.attrs.get("coordinate", False):
             # in a run that was killed, arrays differ in how far they reach
             variables[name] = (dims, da.from_zarr(array)[:rounds])

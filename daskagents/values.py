@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ from daskagents.errors import WorkflowError
 
 #: An array, and the labels along those of its dimensions that have any.
 _Placed = tuple[NDArray[Any], dict[str, list[Any]]]
+#: Values in one chunk of the results, more or less.
+_CHUNK = 1 << 14
 #: Most values that a variable may have in one round, unless it is over agents alone.
 LARGEST = 1 << 20
 
@@ -37,44 +40,59 @@ class Value:
     labels: dict[str, list[Any]] = field(default_factory=dict)
 
 
+@dataclass
+class _Variable:
+    """The values of one name, round by round, and how far they are written."""
+
+    dims: tuple[str, ...]
+    text: bool
+    dtype: np.dtype[Any]
+    by_round: dict[int, _Placed] = field(default_factory=dict)
+    array: Any = None
+    written: int = 0
+
+    def __str__(self) -> str:
+        return f"a {'text' if self.text else 'number'} over {self.dims}"
+
+
 class Values:
     """The values of all rounds by name, until they are written."""
 
     def __init__(self) -> None:
-        self._dims: dict[str, tuple[str, ...]] = {}
-        self._kinds: dict[str, str] = {}
-        self._rounds: dict[str, dict[int, _Placed]] = {}
+        self._known: dict[str, _Variable] = {}
         self._sizes: dict[str, int] = {}
         self.labels: dict[str, dict[Any, int]] = {}
 
     def __contains__(self, name: object) -> bool:
-        return name in self._dims
+        return name in self._known
 
     @property
     def names(self) -> list[str]:
         """The variables, in the order of their coming."""
-        return list(self._dims)
+        return list(self._known)
 
     def add(self, round_: int, name: str, value: Value) -> None:
         """Keep the value that a variable has in a round; later ones must be of its kind."""
         data = np.asarray(value.data)
-        kind = "text" if data.dtype.kind in "TUO" else "number"
+        text = data.dtype.kind in "TUO"
         if data.dtype.kind not in "fiubTU" and not all(isinstance(v, str) for v in data.flat):
             raise WorkflowError(f"{name!r} is {value.data!r}; yield numbers and texts")
-        known = self._dims.setdefault(name, value.dims), self._kinds.setdefault(name, kind)
-        if known != (value.dims, kind):
-            raise WorkflowError(
-                f"{name!r} is a {kind} over {value.dims} in round {round_}, and was a {known[1]}"
-                f" over {known[0]} before; choose another name"
-            )
         if data.size > LARGEST:
             raise WorkflowError(
                 f"{name!r} has {data.size:,} values over {value.dims} in one round; yield a"
                 f" variable over the agents alone, or one with at most {LARGEST:,} values"
             )
+        dtype: np.dtype[Any] = np.dtypes.StringDType() if text else data.dtype
+        new = _Variable(value.dims, text, dtype)
+        known = self._known.setdefault(name, new)
+        if (known.dims, known.text) != (new.dims, new.text):
+            raise WorkflowError(
+                f"{name!r} is {new} in round {round_}, and was {known} before; choose another name"
+            )
         for dim, size in zip(value.dims, data.shape, strict=True):
             self._fit(name, dim, size, value.labels.get(dim))
-        self._rounds.setdefault(name, {})[round_] = data, value.labels
+        known.dtype = dtype if text else np.result_type(known.dtype, dtype)
+        known.by_round[round_] = data, value.labels
 
     def _fit(self, name: str, dim: str, size: int, labels: list[Any] | None) -> None:
         """Make room for an array's labels along a dimension, or check that its length fits."""
@@ -91,15 +109,10 @@ class Values:
 
     def write(self, group: zarr.Group, rounds: int) -> None:
         """Write all of the first `rounds` rounds; NaN or "" where a round has no value."""
-        for name, by_round in self._rounds.items():
-            if min(by_round) >= rounds:  # of a round that was given up
-                continue
-            group.create_array(
-                name,
-                data=self._stack(name, by_round, rounds),
-                dimension_names=("round", *self._dims[name]),
-                overwrite=True,
-            )
+        for name, known in self._known.items():
+            found = [value for number, value in known.by_round.items() if number < rounds]
+            if found:  # else it is of a round that was given up
+                self._write(group, name, known, rounds, found)
         for dim, places in self.labels.items():
             labels = np.array(list(places))
             if labels.dtype.kind in "UO":
@@ -112,27 +125,47 @@ class Values:
                 overwrite=True,
             )
 
-    def _stack(self, name: str, by_round: dict[int, _Placed], rounds: int) -> NDArray[Any]:
-        """Return one array over the rounds."""
-        dims = self._dims[name]
-        shape = [len(self.labels[d]) if d in self.labels else self._sizes[d] for d in dims]
-        found = {number: value for number, value in by_round.items() if number < rounds}
-        whole = len(found) == rounds and all(v.shape == tuple(shape) for v, _ in found.values())
-        stacked: NDArray[Any]
-        if self._kinds[name] == "text":
-            stacked = np.zeros((rounds, *shape), np.dtypes.StringDType())
-        elif whole:
-            dtype = np.result_type(*{value.dtype for value, _ in found.values()})
-            stacked = np.zeros((rounds, *shape), dtype)
-        else:
-            stacked = np.full((rounds, *shape), np.nan)
-        if not dims and found:
-            stacked[list(found)] = [value for value, _ in found.values()]
-            return stacked
-        for number, (value, labels) in found.items():
+    def _write(
+        self, group: zarr.Group, name: str, known: _Variable, rounds: int, found: list[_Placed]
+    ) -> None:
+        """Write what is new of one variable; all of it if its form has changed."""
+        shape = tuple(
+            len(self.labels[dim]) if dim in self.labels else self._sizes[dim] for dim in known.dims
+        )
+        gaps = len(found) < rounds or any(value.shape != shape for value, _ in found)
+        dtype = np.dtype(np.float64) if gaps and not known.text else known.dtype
+        array = known.array
+        if array is None or (array.dtype, array.shape[1:]) != (dtype, shape):
+            known.written = 0
+            known.array = array = group.create_array(
+                name,
+                shape=(rounds, *shape),
+                dtype=dtype,
+                chunks=(max(1, _CHUNK // max(1, math.prod(shape))), *(max(1, n) for n in shape)),
+                dimension_names=("round", *known.dims),
+                fill_value="" if known.text else np.nan if dtype.kind == "f" else 0,
+                overwrite=True,
+            )
+        array.resize((rounds, *shape))
+        if known.written < rounds:
+            array[known.written :] = self._stack(known, known.written, rounds, dtype, shape)
+            known.written = rounds
+
+    def _stack(
+        self, known: _Variable, start: int, stop: int, dtype: Any, shape: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Return the values of some rounds as one array."""
+        stacked: NDArray[Any] = np.zeros((stop - start, *shape), dtype)
+        if stacked.dtype.kind == "f":
+            stacked[...] = np.nan
+        for number in known.by_round.keys() & set(range(start, stop)):
+            value, labels = known.by_round[number]
+            if not shape:
+                stacked[number - start] = value
+                continue
             places = [
                 [self.labels[dim][label] for label in labels[dim]] if dim in labels else range(size)
-                for dim, size in zip(dims, value.shape, strict=True)
+                for dim, size in zip(known.dims, value.shape, strict=True)
             ]
-            stacked[number][np.ix_(*places)] = value
+            stacked[number - start][np.ix_(*places)] = value
         return stacked
