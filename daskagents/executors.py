@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
+from dask._expr import LLGExpr
 from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
 from distributed import Client, Future, futures_of
@@ -181,8 +183,10 @@ class Cluster(Executor):
         prepare_workers(client)
 
     def submit(self, plan: Plan) -> list[Any]:
+        # named, so that Dask does not look through each task for a name of its own
+        expr = LLGExpr(dict(plan.graph), _determ_token=uuid.uuid4().hex)
         # without a time-out, rounds asked for at once would be worked on in any order
-        return list(self.client.get(plan.graph, list(plan.wanted), sync=False, fifo_timeout="0s"))
+        return list(self.client.get(expr, list(plan.wanted), sync=False, fifo_timeout="0s"))
 
     def gather(self, handles: Sequence[Any]) -> list[Any]:
         self._wait(list(handles))
