@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import logging
 import signal
 import sys
@@ -47,6 +48,9 @@ class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
         close_shared_loop()
         self._gc.__exit__(None, None, None)
 
+
+#: Seconds within which a scheduler has to answer.
+_PATIENCE = 10.0
 
 _prepared: WeakSet[Client] = WeakSet()
 
@@ -123,12 +127,14 @@ def current_client() -> Client | None:
 
 def _client_at(address: str) -> Client:
     try:
-        return Client(address, set_as_default=False, timeout="10s")
+        return Client(address, set_as_default=False, timeout=_PATIENCE)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`"
-            " and `dask worker ADDRESS`, or leave client= out"
-        ) from None
+        why = str(error)
+    gc.collect()  # the failed client, here and now: within another's start it would block for ever
+    raise UsageError(
+        f"no Dask scheduler answers at {address!r} ({why}); start one with `dask scheduler`"
+        " and `dask worker ADDRESS`, or leave client= out"
+    )
 
 
 def check_main_guard() -> None:

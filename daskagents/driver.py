@@ -106,7 +106,7 @@ class Driver:
         about: dict[str, Any] = {}
         for name, value in bound.arguments.items():
             bound.arguments[name] = self._copy(value, name, copies, about)
-        self.store.describe(populations=about)
+        self.store.describe(populations=about, shared=self.store.shared)
 
     def _copy(self, value: Any, name: str, copies: dict[int, Population], about: Any) -> Any:
         """Copy the populations and agents in an argument; the same one twice stays the same."""

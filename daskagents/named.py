@@ -41,7 +41,7 @@ class LazyMessage:
             If the agent failed, or one whose message it waited for.
 
         """
-        (said,) = self._session.executor.gather([self._said])
+        said = self._session.read_said(self._said)
         if said.failure:
             raise AgentError(said.failure)
         return dict(said.content) if isinstance(said.content, dict) else said.content
@@ -49,7 +49,8 @@ class LazyMessage:
     @property
     def text(self) -> str:
         """The content as text."""
-        return "" if self.content is None else str(self.content)
+        content = self.content
+        return "" if content is None else str(content)
 
     def __repr__(self) -> str:
         if not self._session.executor.done([self._said]):

@@ -263,7 +263,7 @@ class Population:
     def _join(self, name: str = "", session: Session | None = None) -> tuple[Session, Members]:
         """Bring the population into the session of the run, or of the current client."""
         whole = self._whole
-        if whole._members is None or whole._session is None:
+        if whole._members is None or whole._session is None or whole._session.closed:
             whole._session = session or current_session()
             default = whole.cls.__name__.lower()
             whole._members = whole._session.enter(

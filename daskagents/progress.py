@@ -62,7 +62,7 @@ class Progress:
         self, snapshot: Callable[[], Snapshot], show: bool | None, rounds: Any = None
     ) -> None:
         self._snapshot = snapshot
-        self._rounds = rounds if isinstance(rounds, int) else None
+        self._rounds = rounds if type(rounds) is int else None
         self._live: Live | None = None
         console = Console(stderr=True)
         if show or (show is None and (sys.stderr.isatty() or console.is_jupyter)):

@@ -150,7 +150,8 @@ class Record:
         for name, value in self.values.items():
             data = value.data
             if isinstance(data, LazyMessage):
-                data = data.content
+                (said,) = self.session.executor.gather([data._said])
+                data = None if said.failure else said.content
             elif isinstance(data, _Later):
                 (data,) = self.session.executor.gather([data.handle])
             if data is not None:

@@ -29,7 +29,7 @@ from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.models.base import Model
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
-from daskagents.step import Call, Charter, Usage
+from daskagents.step import Call, Charter, Said, Usage
 from daskagents.store import Store
 from daskagents.tasks import Mask, Part, Place
 
@@ -144,6 +144,7 @@ class Session:
         self._heard: dict[int, Form] = {}
         self._under_way: set[int] = set()
         self._news = threading.Condition()
+        self.closed = False
         self._open = ExitStack()
         self._open.enter_context(executor.hearing(self.topic, self._hear))
 
@@ -154,6 +155,7 @@ class Session:
 
     def close(self) -> None:
         """Stop listening, and let go of all results, which would stay as long as this object."""
+        self.closed = True
         self._open.close()
         for members in self.members.values():
             members.handles.clear()
@@ -413,6 +415,13 @@ class Session:
         """Remember that an array is a step's replies of one name, as its tasks write them."""
         if self.store is not None:
             self.direct[array.name] = (step, name)
+
+    def read_said(self, said: Any) -> Said:
+        """Wait for what a named agent said, and write down that the workflow read it."""
+        (found,) = self.executor.gather([said])
+        if self.store is not None:
+            self.store.note("read", value=found.content)
+        return found  # type: ignore[no-any-return]
 
     def said(self, step: Step, name: str) -> Any:
         """Return a handle of what a named agent says in a step."""

@@ -24,6 +24,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from importlib.metadata import version
@@ -149,12 +150,16 @@ class Store:
 
     def end(self, status: str, **about: Any) -> None:
         """Say how the run ended."""
-        self.describe(status=status, ended=_now(), **about)
-        self._events.close()
+        try:
+            self.describe(status=status, ended=_now(), **about)
+        finally:
+            with suppress(OSError):  # what a full disk did not take
+                self._events.close()
 
     def remove(self) -> None:
         """Remove what there is of the run, and its folder if it was made for it."""
-        self._events.close()
+        with suppress(OSError):
+            self._events.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._was_there:
             self.folder.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ from typing import Any, cast
 import cloudpickle
 import numpy as np
 from distributed import get_worker, secede
+from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
 from daskagents import blocks
@@ -229,9 +230,11 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, DaskAgentsError) or error.errno is None:
+        if isinstance(error, DaskAgentsError | CommClosedError | ConnectionError | TimeoutError):
             raise
-        raise RunError(f"the run directory cannot be used: {path}: {error.strerror}") from error
+        # NumPy says of a full disk only how much it could write
+        why = error.strerror or f"{error} (is the disk full?)"
+        raise RunError(f"the run directory cannot be used: {path}: {why}") from error
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]], place: Place, name: str) -> str | bytes:

@@ -1,0 +1,325 @@
+"""What dies, fills up, or cannot be seen while a run lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client, LocalCluster
+from worlds import Player, Waiter, asking, drawn, reading, rounds_closed, same, until
+
+import daskagents as da
+from daskagents import models
+from daskagents.errors import RunError
+
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def may_mount() -> bool:
+    if os.geteuid() or not shutil.which("unshare"):
+        return False
+    try:
+        subprocess.run(
+            ["unshare", "-m", "mount", "-t", "tmpfs", "x", "/mnt"], check=True, timeout=20
+        )
+    except (subprocess.SubprocessError, OSError):
+        return False
+    return True
+
+
+mounts = pytest.mark.skipif(not may_mount(), reason="file systems may not be mounted here")
+
+
+@contextlib.contextmanager
+def own_cluster(workers: int, **settings: Any) -> Iterator[Client]:
+    """Start a cluster that a test may kill."""
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def when(condition: Any, action: Any) -> Iterator[threading.Event]:
+    """Do something from another thread as soon as a condition holds."""
+    over, acted = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        until(lambda: over.is_set() or condition(), 100)
+        if not over.is_set():
+            action()
+            acted.set()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield acted
+    finally:
+        over.set()
+        thread.join()
+
+
+def varied(people: Any, chair: Any, rounds: int = 60) -> Iterator[Any]:
+    """Pass on means, what each said, what was read, and what the workflow makes of it."""
+    message: Any = 0.0
+    for number in range(rounds):
+        replies = people.reply(message)
+        said = chair(replies["guess"].max())
+        yield {
+            "guess": replies["guess"],
+            "note": replies["note"],
+            "mean": replies["guess"].mean(),
+            "said": said,
+        }
+        message = [
+            replies["guess"].mean(),
+            replies["guess"],
+            float(replies["guess"].max()),
+            replies["guess"].values[::-1].copy(),
+        ][number % 4]
+
+
+class Chair(da.Agent):
+    """Says what it hears, and how often it has heard."""
+
+    name: str = ""
+    heard: int = 0
+
+    def reply(self, message: da.Message) -> str:
+        self.heard += 1
+        return f"{self.heard}: {message.content:.9f}"
+
+
+def test_a_killed_worker_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskagents.session._LIGHT", 100)  # heavy messages, for this test
+
+    def on(client: Any, out: Path) -> xr.Dataset:
+        people = da.Population(Player, {"level": np.arange(240) % 5}, block_size=30)
+        chair = da.spawn(Chair(name="Z"))
+        return da.run(varied, people, chair, seed=3, client=client, out=out, checkpoint_every=5)
+
+    whole = on("sync", tmp_path / "whole")
+    with own_cluster(3) as client:
+        victims = iter(client.run(os.getpid).values())
+
+        def kill() -> None:
+            os.kill(next(victims), signal.SIGKILL)
+
+        with (
+            when(lambda: rounds_closed(tmp_path / "cut") >= 13, kill) as first,
+            when(lambda: rounds_closed(tmp_path / "cut") >= 40, kill) as second,
+        ):
+            cut = on(client, tmp_path / "cut")
+        assert first.is_set() and second.is_set()
+    same(whole, cut)
+    same(whole, da.open_run(tmp_path / "cut").results)
+
+
+def test_agents_that_wait_are_asked_again(tmp_path: Path) -> None:
+    def on(client: Any, out: Path | None) -> xr.Dataset:
+        people = da.Population(Waiter, 80, block_size=10)
+        model = models.Dummy(latency=0.05, answer=drawn)
+        return da.run(asking, people, rounds=12, model=model, client=client, out=out)
+
+    with own_cluster(2) as client:
+        victim = next(iter(client.run(os.getpid).values()))
+        closed = lambda: rounds_closed(tmp_path / "cut") >= 4  # noqa: E731
+        with when(closed, lambda: os.kill(victim, signal.SIGKILL)) as killed:
+            cut = on(client, tmp_path / "cut")
+        assert killed.is_set()
+    same(on("sync", None), cut)
+
+
+class Deadly(da.Agent):
+    """Takes its worker along, in the third step."""
+
+    steps: int = 0
+
+    def reply(self, message: da.Message) -> float:
+        self.steps += 1
+        if self.steps == 3 and self.id == 0:
+            os._exit(1)
+        return float(self.steps)
+
+
+def test_agents_that_kill_their_workers_stop_the_run(tmp_path: Path) -> None:
+    with own_cluster(2, **{"distributed.scheduler.allowed-failures": 1}) as client:
+        people = da.Population(Deadly, 20, block_size=10)
+        with pytest.raises(RunError, match="a block of agents was lost with 2 workers") as caught:
+            da.run(asking, people, client=client, out=tmp_path / "run")
+        assert "workers' logs" in str(caught.value)
+    left = da.open_run(tmp_path / "run")
+    assert left.status == "failed"
+    assert left.results["x"].values[:, 0].tolist() in ([1.0], [1.0, 2.0])  # as it had got here
+
+
+def test_a_scheduler_that_dies_stops_the_run(tmp_path: Path) -> None:
+    scheduler = tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "dask", "scheduler", "--port=0", "--dashboard-address=:0"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENV}
+    started = [subprocess.Popen([*command, f"--scheduler-file={scheduler}"], **quiet)]  # type: ignore[call-overload]
+    try:
+        until(scheduler.exists)
+        command = [sys.executable, "-m", "dask", "worker", "--nthreads=1", "--no-dashboard"]
+        folder = f"--local-directory={tmp_path}"
+        started.append(
+            subprocess.Popen([*command, f"--scheduler-file={scheduler}", folder], **quiet)  # type: ignore[call-overload]
+        )
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            Client(scheduler_file=str(scheduler), set_as_default=False, timeout="20s") as client,
+        ):
+            client.wait_for_workers(1, 60)
+            closed = lambda: rounds_closed(tmp_path / "run") >= 3  # noqa: E731
+            with when(closed, started[0].kill), pytest.raises(RunError, match="connection"):
+                people = da.Population(Player, 20, block_size=10)
+                da.run(reading, people, rounds=10_000, client=client, out=tmp_path / "run")
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    left = da.open_run(tmp_path / "run")
+    assert left.status == "failed" and left.results.sizes["round"] >= 3
+
+
+# The past is let go
+
+
+def passes_a_mean(people: Any) -> Iterator[Any]:
+    mean: Any = 0.0
+    while True:
+        replies = people.reply(mean)
+        yield {"guess": replies["guess"]}
+        mean = replies["guess"].mean()  # computed only after the round has ended
+
+
+def passes_replies(people: Any) -> Iterator[Any]:
+    message: Any = None
+    while True:
+        replies = people.reply(message)
+        yield replies
+        message = replies["guess"]
+
+
+def reads_values(people: Any) -> Iterator[Any]:
+    mean = 0.0
+    while True:
+        replies = people.reply(mean)
+        mean = float(replies["guess"].mean())
+        yield {"mean": mean}
+
+
+def count_tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
+
+
+@pytest.mark.parametrize("workflow", [passes_a_mean, passes_replies, reads_values])
+def test_the_scheduler_forgets_the_past(workflow: Any, client3: Client) -> None:
+    seen: list[int] = []
+
+    def watched(people: Any) -> Iterator[Any]:
+        for number, yielded in enumerate(islice(workflow(people), 100)):
+            yield yielded
+            if number in (24, 99):  # right after a checkpoint: when all that is asked is there
+                people._session.executor.gather(people._members.handles)
+                seen.append(client3.run_on_scheduler(count_tasks))
+
+    da.run(watched, da.Population(Player, 40, block_size=10), client=client3, checkpoint_every=5)
+    assert 0.8 * seen[0] <= seen[1] <= 1.2 * seen[0] < 300
+    until(lambda: client3.run_on_scheduler(count_tasks) == 0)
+
+
+# Folders
+
+
+@mounts
+def test_workers_that_do_not_see_the_folder(tmp_path: Path) -> None:
+    """One worker has a file system of its own where the run directory is."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        worker = "{} -m dask worker {} --nthreads 1 --no-dashboard --local-directory {}".format(
+            sys.executable, cluster.scheduler_address, tmp_path / "local"
+        )
+        blind = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", f"mount -t tmpfs x {hidden} && exec {worker}"],
+            env=ENV,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            with Client(cluster, set_as_default=False) as client:
+                client.wait_for_workers(2, 60)
+                people = da.Population(Player, {"level": np.arange(240) % 5}, block_size=30)
+                chair = da.spawn(Chair(name="Z"))
+                args = {"rounds": 12, "checkpoint_every": 4, "seed": 3}
+                found = da.run(varied, people, chair, client=client, out=hidden / "run", **args)
+                assert not da.open_run(hidden / "run").about["shared"]
+            same(da.run(varied, people, chair, client="sync", **args), found)
+            blocks = (hidden / "run" / "checkpoints" / "000012" / "people").iterdir()
+            assert len(list(blocks)) == 8
+        finally:
+            blind.terminate()
+            blind.wait(30)
+
+
+FULL = """
+import os, subprocess, sys
+import daskagents as da
+from distributed import Client
+from worlds import Player, game
+
+if __name__ == "__main__":
+    folder, client = sys.argv[1:]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "x", folder], check=True)
+    try:
+        if client == "sync":
+            da.run(game, da.Population(Player, 3_000), rounds=100, client="sync", out=f"{folder}/run")
+        else:
+            with Client(n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
+                da.run(game, da.Population(Player, 3_000), rounds=100, client=client, out=f"{folder}/run")
+    except da.DaskAgentsError as error:
+        print(type(error).__name__, error)
+        print(da.open_run(f"{folder}/run").status, da.open_run(f"{folder}/run").results.sizes["round"])
+"""  # noqa: E501
+
+
+@mounts
+@pytest.mark.parametrize("client", ["sync", "cluster"])
+def test_a_disk_that_is_full(client: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(FULL)
+    (tmp_path / "full").mkdir()
+    ended = subprocess.run(
+        ["unshare", "-m", sys.executable, tmp_path / "program.py", tmp_path / "full", client],
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ended.returncode == 0, ended.stderr
+    said, status = ended.stdout.splitlines()
+    assert said.startswith(f"RunError the run directory cannot be used: {tmp_path}/full/run")
+    assert said.endswith(("No space left on device", "(is the disk full?)"))
+    assert status.split()[0] in ("failed", "running")
