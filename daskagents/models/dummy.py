@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
 
 from daskagents.errors import UsageError
+from daskagents.loop import resource
 from daskagents.models import schema
 from daskagents.models.base import Answer, Model, Request
 
@@ -57,7 +60,7 @@ class Dummy(Model):
             instance.
         """
         if self.latency > 0:
-            await asyncio.sleep(self.latency)
+            await resource(("alarm", self.latency), partial(_Alarm, self.latency)).set()
         said = self._say(request)
         wanted = request.schema
         if isinstance(said, int | float):
@@ -83,3 +86,35 @@ class Dummy(Model):
         if request.schema is not None:
             return schema.sample(request.schema, request.rng)
         return str(request.rng.uniform(0, 100))
+
+
+class _Alarm:
+    """Wakes all that wait for one and the same time, with one timer: one each costs far more."""
+
+    def __init__(self, latency: float) -> None:
+        self._latency = latency
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+
+    def set(self) -> asyncio.Future[None]:
+        """Return a future that is done after the latency."""
+        future = self._loop.create_future()
+        due = self._loop.time() + self._latency
+        self._waiting.append((due, future))
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._ring)
+        return future
+
+    def _ring(self) -> None:
+        now, waiting = self._loop.time(), self._waiting
+        while waiting and waiting[0][0] <= now:
+            _, future = waiting.popleft()
+            if not future.done():  # it may have been cancelled
+                future.set_result(None)
+        self._timer = self._loop.call_at(waiting[0][0], self._ring) if waiting else None
+
+    async def aclose(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
