@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -73,9 +74,27 @@ def start_cluster(workers: int | None = None) -> LocalCluster:
     """
     check_main_guard()
     preload = [*dask.config.get("distributed.worker.preload"), __name__]
-    return LocalCluster(
-        n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", preload=preload
-    )
+    with _deaf_children():
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            preload=preload,
+        )
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started here: to end them is our business.
+
+    They inherit it from the thread that starts them. For this one, it waits until the end.
+    """
+    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def dask_setup(worker: Any) -> None:

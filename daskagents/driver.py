@@ -241,7 +241,8 @@ class Driver:
         self._close_all()
         for step in self.session.steps:  # asked after the last yield: of no round, but they count
             self.session.collect(step)
-        if not self.store.temporary:
+        changed = self.session.steps or self._last_cut < max(self.yielded, 1)
+        if changed and not self.store.temporary:
             self._checkpoint(last=True)
         if self._folding is not None:
             self._finish_fold()

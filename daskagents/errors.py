@@ -42,7 +42,11 @@ class FolderError(UsageError, OSError):
 
 
 class ModelError(DaskAgentsError, RuntimeError):
-    """A model call failed."""
+    """A model call failed; `calls` and the tokens count what was answered all the same."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 class EndpointError(ModelError, ConnectionError):
@@ -51,6 +55,8 @@ class EndpointError(ModelError, ConnectionError):
 
 class AnswerError(ModelError, ValueError):
     """A model answered, and the answer cannot be used."""
+
+    calls = 1
 
 
 class ReplyError(DaskAgentsError, ValueError):

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from typing import Any
 
 from distributed import Client, Status, WorkerPlugin
@@ -49,25 +48,9 @@ def own_cluster(workers: int | None = None) -> Iterator[Client]:
         How many worker processes; by default one per core.
 
     """
-    with _deaf_children():
-        cluster = start_cluster(workers)
-    with cluster, Client(cluster, set_as_default=False) as client:
+    with start_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
         client.register_plugin(_Hush())
         yield client
-
-
-@contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Keep Ctrl-C from the processes that are started here: to end them is our business.
-
-    They inherit it from the thread that starts them. For this one, it waits until the end.
-    """
-    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Hush(WorkerPlugin):  # type: ignore[misc]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from daskagents.agent import Agent, behaviour, unknown_field
 from daskagents.columns import Column
-from daskagents.errors import DaskAgentsError, FieldError, ReplyError, UsageError
+from daskagents.errors import DaskAgentsError, FieldError, ModelError, ReplyError, UsageError
 from daskagents.fields import Field
 from daskagents.forms import Form, collect, form_of
 from daskagents.loop import Loop
@@ -159,11 +159,18 @@ class Host:
                 f"population {self.charter.name!r} has no model to chat with; give one to the"
                 " population (model=...) or to the run (da.run(..., model=...))"
             )
-        answer = await model.chat(request)
-        self.calls += 1
-        self.prompt_tokens += answer.prompt_tokens
-        self.completion_tokens += answer.completion_tokens
+        try:
+            answer = await model.chat(request)
+        except ModelError as error:
+            self._count(error)
+            raise
+        self._count(answer)
         return answer
+
+    def _count(self, asked: Answer | ModelError) -> None:
+        self.calls += asked.calls
+        self.prompt_tokens += asked.prompt_tokens
+        self.completion_tokens += asked.completion_tokens
 
 
 def run_step(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import cloudpickle
 import pytest
 
+import daskagents as da
 from daskagents.errors import AnswerError, EndpointError, UsageError
 from daskagents.loop import Loop
 from daskagents.message import Message
@@ -167,6 +168,29 @@ def test_what_cannot_be_used_is_counted_for_it_is_paid() -> None:
     # The fake's nonsense has no prompt and five words.
     assert twice.prompt_tokens == once.prompt_tokens == 4
     assert twice.completion_tokens == once.completion_tokens + 5
+    assert (once.calls, twice.calls) == (1, 2)
+
+
+class Guesser(da.Agent):
+    """Guesses, and fails where its model does."""
+
+    async def reply(self, message: da.Message) -> float:
+        return float((await self.chat("Guess.", schema=Guess)).value.number)
+
+
+def guessing(people: Any) -> Any:
+    yield {"guess": people.reply()}
+
+
+def test_a_run_counts_the_calls_of_agents_that_fail() -> None:
+    with model_server(fail={"nonsense": 2}) as server:
+        model = model_of(server)
+        result = da.run(
+            guessing, da.Population(Guesser, 40), model=model, client="sync", seed=1, max_failed=1.0
+        )
+        assert 0 < result["n_failed"].item() < 40
+        asked_for_models = 1
+        assert result["calls"].item() == server.stats().requests - asked_for_models > 40
 
 
 def test_retry_after_is_heeded() -> None:

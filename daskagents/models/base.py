@@ -45,6 +45,8 @@ class Answer(msgspec.Struct, frozen=True):
         As the endpoint counted them; 0 where it does not say.
     model
         The model as the endpoint named it.
+    calls
+        How often the model was asked until it gave this answer.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Answer(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     model: str = ""
+    calls: int = 1
 
     @property
     def tokens(self) -> int:

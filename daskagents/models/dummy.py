@@ -40,8 +40,9 @@ class Dummy(Model):
     >>> import asyncio
     >>> from daskagents import Message
     >>> dummy = Dummy(answer=lambda request, rng: request.messages[-1].text.upper())
-    >>> asyncio.run(dummy.chat(Request((Message("hello you"),))))
-    Answer(text='HELLO YOU', value=None, prompt_tokens=2, completion_tokens=2, model='dummy')
+    >>> answer = asyncio.run(dummy.chat(Request((Message("hello you"),))))
+    >>> answer.text, answer.tokens
+    ('HELLO YOU', 4)
     """
 
     latency: float = 0.0

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from daskagents import loop
-from daskagents.errors import AnswerError, UsageError
+from daskagents.errors import AnswerError, ModelError, UsageError
 from daskagents.models import schema
 from daskagents.models.base import Answer, Model, Request
 from daskagents.models.endpoint import OPENAI_URL, Endpoint, Secret
@@ -127,8 +127,12 @@ class OpenAI(Model):
         body = self._body(request, self.model or await endpoint.first_model())
         prompt = answered = 0
         problem = ""
-        for _ in range(2):
-            raw = await endpoint.post("/chat/completions", body, self.retries)
+        for calls in (1, 2):
+            try:
+                raw = await endpoint.post("/chat/completions", body, self.retries)
+            except ModelError as error:
+                _spent(error, calls - 1, prompt, answered)
+                raise
             try:
                 completion = _read(raw)
                 prompt += completion.usage.prompt_tokens if completion.usage else 0
@@ -138,8 +142,9 @@ class OpenAI(Model):
             except AnswerError as error:
                 problem = str(error)
                 continue
-            return Answer(text, value, prompt, answered, completion.model)
-        raise AnswerError(f"{self.base_url}: {endpoint.redact(problem)}")
+            return Answer(text, value, prompt, answered, completion.model, calls)
+        failure = AnswerError(f"{self.base_url}: {endpoint.redact(problem)}")
+        raise _spent(failure, 2, prompt, answered)
 
     def _endpoint(self) -> Endpoint:
         """Return the connections of this loop to the endpoint."""
@@ -155,6 +160,12 @@ class OpenAI(Model):
         if request.schema is not None:
             body.update(_form(request.schema, self.grammar))  # type: ignore[arg-type]
         return msgspec.json.encode(body)
+
+
+def _spent(error: ModelError, calls: int, prompt: int, completion: int) -> ModelError:
+    """Note with an error what had been answered, and is to be paid, before it."""
+    error.calls, error.prompt_tokens, error.completion_tokens = calls, prompt, completion
+    return error
 
 
 class _Message(msgspec.Struct):
