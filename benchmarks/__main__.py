@@ -21,6 +21,7 @@ from benchmarks.measure import Row, spread
 def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     """Measure each case; `quick` only shows that all of them work."""
     yield cases.rule_based(client, 50_000 if quick else 1_000_000, 8 if quick else 24)
+    yield cases.block_based(client, 50_000 if quick else 1_000_000, 8 if quick else 24)
     yield from cases.waiting(client, 20_000 if quick else 1_000_000, 1)
     yield from cases.fixed_cost(client, 24 if quick else 600, read=False)
     yield from cases.fixed_cost(client, 24 if quick else 240, read=True)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from daskagents.errors import FieldError, UsageError
+from daskagents.errors import AgentError, FieldError, UsageError
 from daskagents.fields import MISSING, Field, make_field
 from daskagents.message import Message
 from daskagents.models.base import Answer, Request
 from daskagents.rng import Draws, Rng, step_key
 
 if TYPE_CHECKING:
-    from daskagents.step import Host
+    from daskagents.host import Host
 
 #: Names that mean something to every agent and so cannot be fields.
 RESERVED = frozenset(
@@ -155,6 +155,42 @@ class Agent:
         limit = self.memory_limit
         self._turns = turns if limit is None else turns[max(0, len(turns) - limit) :]
 
+    def fail(self, where: Any, reason: str) -> None:
+        """Let this agent fail if `where` holds: it keeps its old state, and is counted.
+
+        In `reply_block`, those agents for which the array holds; the others go on.
+
+        Parameters
+        ----------
+        where
+            Whether it fails; in `reply_block` a bool for all agents, or an array of one for each.
+        reason
+            What the first failure of a step says.
+
+        Raises
+        ------
+        AgentError
+            In `reply`, if `where` holds; let it pass.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Trader(da.Agent):
+        ...     money: float = 0.0
+        ...
+        ...     def reply(self, message):
+        ...         self.fail(self.money < 10, "no money left")
+        ...         self.money -= 10
+        >>> Trader(money=5).reply(da.Message())
+        Traceback (most recent call last):
+            ...
+        daskagents.errors.AgentError: no money left
+        """
+        if self._host is not None:
+            self._host.fail(where, reason)
+        elif where:
+            raise AgentError(reason)
+
     async def chat(
         self,
         messages: Sequence[Message | Answer | str] | Message | str = (),
@@ -214,21 +250,44 @@ def as_message(message: Message | Answer | str) -> Message:
 
 
 def behaviour(cls: type[Agent], method: str) -> Any:
-    """Return the function of `cls` that answers `method`, or raise a `UsageError`."""
-    function = getattr(cls, method, None)
+    """Return the function of `cls` that answers `method`, or raise a `UsageError`.
+
+    It is that of the name `method`, for one agent, or of the name with ``_block`` after it, for a
+    block of them: whichever the class or the nearest of its bases defines; of both, the second.
+    """
+    function = _nearest(cls, method)[1]
     if method.startswith("_") or not inspect.isfunction(function):
         known = sorted(
             name
             for name in dir(cls)
             if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
         )
-        known = [name for name in known if name not in {"chat", "remember"}]
+        known = [name for name in known if name not in {"chat", "fail", "remember"}]
         raise UsageError(
             f"{cls.__name__} has no method {method!r}"
             + (f" (it has {', '.join(known)})" if known else "")
             + f"; write one: def {method}(self, message)"
         )
     return function
+
+
+def waits(cls: type[Agent]) -> bool:
+    """Return whether the agents of a class wait for something when they reply."""
+    return inspect.iscoroutinefunction(_nearest(cls, "reply")[1])
+
+
+def for_blocks(cls: type[Agent], method: str) -> bool:
+    """Return whether what answers `method` does so for whole blocks."""
+    return _nearest(cls, method)[0] != method
+
+
+def _nearest(cls: type[Agent], method: str) -> tuple[str, Any]:
+    """Return what the class, or the nearest of its bases, calls `method`, alone or for blocks."""
+    names = (f"{method}_block", method)
+    found = (
+        (name, vars(base)[name]) for base in cls.__mro__ for name in names if name in vars(base)
+    )
+    return next(found, (method, None))
 
 
 def unknown_field(cls: type[Agent], name: str) -> str:
@@ -289,10 +348,15 @@ def _check_class(cls: type[Agent]) -> None:
     limit = cls.memory_limit
     if limit is not None and (type(limit) is not int or limit < 0):
         raise FieldError(f"{cls.__name__}.memory_limit is {limit!r}; give a number or None")
-    for name in ("reply", "reply_block"):
+    for name in dir(cls):
         function = getattr(cls, name, None)
-        if function is None:
+        if name != "reply" and not (name.endswith("_block") and inspect.isfunction(function)):
             continue
+        if name != "reply" and inspect.iscoroutinefunction(function):
+            raise UsageError(
+                f"{cls.__name__}.{name} is an `async def`, and a block waits for nobody; write"
+                f" `async def {name.removesuffix('_block')}` for agents that wait"
+            )
         if not inspect.isfunction(function) or len(inspect.signature(function).parameters) != 2:
             raise UsageError(
                 f"{cls.__name__}.{name} must be a method of two arguments:"

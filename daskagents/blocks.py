@@ -11,9 +11,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from daskagents.block import Block
 from daskagents.columns import Column, Ragged, from_arrays, ragged_strings
 from daskagents.errors import FolderError
-from daskagents.step import Block
 
 _DIMS = {"values": "agent", "mask": "agent", "offsets": "offset", "data": "byte"}
 

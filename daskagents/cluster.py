@@ -20,10 +20,11 @@ import dask
 from dask.sizeof import sizeof
 from distributed import Client, LocalCluster, WorkerPlugin
 
+from daskagents.block import Block, Outcome
 from daskagents.columns import Plain, Ragged
 from daskagents.errors import UsageError
 from daskagents.loop import close_shared_loop, patient_gc, shared_loop
-from daskagents.step import Block, Outcome
+from daskagents.tasks import STOPPED
 
 
 @sizeof.register((Plain, Ragged, Block, Outcome))  # type: ignore[untyped-decorator]
@@ -43,11 +44,18 @@ class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
         self._gc = patient_gc()
         self._gc.__enter__()
         shared_loop()
+        logging.getLogger("distributed.worker").addFilter(_is_news)
 
     def teardown(self, worker: Any) -> None:
         """Stop the loop and restore the garbage collector."""
         close_shared_loop()
         self._gc.__exit__(None, None, None)
+        logging.getLogger("distributed.worker").removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a worker is to write of it: not of a step that was stopped on purpose."""
+    return STOPPED not in record.getMessage()
 
 
 #: Seconds within which a scheduler has to answer.

@@ -14,6 +14,7 @@ from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
+from daskagents.block import Usage
 from daskagents.errors import DaskAgentsError, RunError
 from daskagents.executors import Executor
 from daskagents.models.base import Model
@@ -24,7 +25,6 @@ from daskagents.progress import Snapshot
 from daskagents.record import Record
 from daskagents.rounds import Rounds, fold, paths, remove
 from daskagents.session import Session, running
-from daskagents.step import Usage
 from daskagents.store import Store
 from daskagents.tasks import writing
 from daskagents.values import Value

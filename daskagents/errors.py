@@ -64,7 +64,7 @@ class ReplyError(DaskAgentsError, ValueError):
 
 
 class AgentError(DaskAgentsError, RuntimeError):
-    """A named agent failed, and the content of its message was asked for."""
+    """An agent failed: by `Agent.fail`, or a named one whose message was asked for."""
 
 
 class RunError(DaskAgentsError, RuntimeError):

@@ -19,7 +19,7 @@ from daskagents.columns import Column, Plain, repeat
 from daskagents.errors import FieldError, TableError
 from daskagents.given import is_missing, read_given
 from daskagents.packed import Maybe
-from daskagents.scalars import Number
+from daskagents.scalars import Number, Text
 
 
 class _Missing(Enum):
@@ -206,6 +206,45 @@ class Field:
         """
         with self._reading():
             return self._codec.numpy(column, self.optional)
+
+    def array(self, column: Column) -> NDArray[Any]:
+        """Return a column as `reply_block` sees it, shape (n,); the array may be the column's own.
+
+        Returns
+        -------
+        ndarray
+            float64, int64 or bool; float64, with NaN for None, where these are optional.
+            StringDType for str. Else the values as Python objects.
+        """
+        if isinstance(self._codec, Number) or (isinstance(self._codec, Text) and not self.optional):
+            return self.numpy(column)
+        return np.fromiter(self.tolist(column), object, len(column))
+
+    def assigned(self, value: Any, n: int) -> Column:
+        """Return what `reply_block` assigned to this field as a column.
+
+        Parameters
+        ----------
+        value
+            An array or list of `n` values, as `array` returns them; or one value for all.
+        n
+            Agents.
+
+        Raises
+        ------
+        FieldError, TableError
+            If one does not fit, or there are more or fewer than `n`.
+        """
+        if not isinstance(value, list) and not getattr(value, "ndim", 0):
+            one = value.item() if isinstance(value, np.ndarray) else value
+            return repeat(self.column([self.coerce(one)]), n)
+        array = np.asarray(value) if isinstance(self._codec, Number) else value
+        if self.optional and isinstance(self._codec, Number) and array.dtype.kind == "f":
+            missing = np.isnan(array)
+            values = np.where(missing, 0.0, array).astype(self._codec.dtype)
+            if array.shape == (n,) and (values[~missing] == array[~missing]).all():
+                return Plain(values, missing if missing.any() else None)
+        return self.from_array(array, n)
 
     def from_array(self, values: Any, n: int | None = None) -> Column:
         """Return a user's column as one of this field.

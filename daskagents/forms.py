@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from daskagents.columns import Column, Plain, Ragged, ragged_strings, strings
+from daskagents.columns import Column, Plain, Ragged, ragged_strings, repeat, strings
 from daskagents.errors import ReplyError, UsageError
 
 Kind = Literal["number", "text"]
@@ -161,6 +161,84 @@ def collect(
         if len(at) < len(replies):
             columns[name] = _column(kind, [_BLANK[kind]] * len(replies)).put(at, part)
     return columns, errors
+
+
+def collect_arrays(
+    form: Form | None, reply: Any, n: int, where: str
+) -> tuple[Form, dict[str, Column]]:
+    """Turn what a whole block replied into its form and a column per name.
+
+    Parameters
+    ----------
+    form
+        What is replied, where it is known.
+    reply
+        An array of shape (n,) or one value for all, a dict or dataclass of these, or None.
+    n
+        Agents in the block.
+    where
+        The class and method, for errors.
+
+    Raises
+    ------
+    ReplyError
+        If the reply has another form or another number of values.
+
+    """
+    by_name = _as_dict(reply)
+    found = {"": reply} if by_name is None and reply is not None else by_name or {}
+    columns: dict[str, Column] = {}
+    kinds: list[tuple[str, Kind]] = []
+    for name, value in found.items():
+        place = f"{where}[{name!r}]" if name or by_name is not None else where
+        kind, columns[name] = _array_column(value, n, place)
+        kinds.append((_name(name, where) if by_name is not None else "", kind))
+    made = Form(tuple(kinds))
+    if form is None:
+        return made, columns
+    if dict(form.kinds) != dict(kinds):
+        raise ReplyError(f"{where} replied {made}, and this method replies {form}")
+    return form, {name: columns[name] for name, _ in form.kinds}
+
+
+def _array_column(value: Any, n: int, where: str) -> tuple[Kind, Column]:
+    """Return the kind and the column of one value for all agents, or of one for each."""
+    array = np.asarray(value)
+    if array.ndim == 0:
+        kind = _kind(value.item() if isinstance(value, np.ndarray) else value, where)
+        return kind, repeat(_column(kind, [array.item()]), n)
+    if array.shape != (n,):
+        raise ReplyError(f"{where} has the shape {array.shape}, and there are {n} agents here")
+    if array.dtype.kind in "fiub":
+        return "number", Plain(array.astype(np.float64))
+    values = array.tolist()
+    if not all(isinstance(one, str) for one in values):
+        kinds = ", ".join(sorted({type(one).__name__ for one in values}))
+        raise ReplyError(f"{where}: an array of a reply holds numbers, or texts, not {kinds}")
+    try:
+        return "text", ragged_strings(values)
+    except UnicodeEncodeError as error:
+        raise ReplyError(f"{where}: {error}") from None
+
+
+def absent(form: Form, n: int) -> dict[str, Column]:
+    """Return the columns of `n` agents that did not reply."""
+    return {name: repeat(_column(kind, [_BLANK[kind]]), n) for name, kind in form.kinds}
+
+
+def hide(form: Form, columns: Mapping[str, Column], failed: NDArray[np.bool_]) -> dict[str, Column]:
+    """Return replies with NaN or ``""`` where an agent failed."""
+    at = np.flatnonzero(failed)
+    return {
+        name: columns[name].put(at, _column(kind, [_BLANK[kind]] * len(at)))
+        for name, kind in form.kinds
+    }
+
+
+def only(form: Form, columns: Mapping[str, Column]) -> Any:
+    """Return the reply of a block of one agent."""
+    values = {name: as_numpy(columns[name]).item() for name, _ in form.kinds}
+    return values[""] if form.single else values or None
 
 
 def _by_name(form: Form, replies: list[Any]) -> list[Column] | None:

@@ -9,8 +9,8 @@ from typing import Any
 from dask._task_spec import Task, TaskRef
 
 from daskagents import tasks
+from daskagents.block import Call
 from daskagents.columns import Column
-from daskagents.step import Call
 from daskagents.tasks import Mask, Place
 
 #: The key of a task, as Dask takes it.

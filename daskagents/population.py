@@ -14,7 +14,7 @@ import xarray as xr
 from dask.array.core import Array
 from numpy.typing import NDArray
 
-from daskagents.agent import Agent, behaviour
+from daskagents.agent import Agent, behaviour, waits
 from daskagents.errors import UsageError
 from daskagents.fields import Field
 from daskagents.models.base import Model
@@ -86,8 +86,7 @@ class Population:
             raise UsageError(f"model is {model!r}; give a daskagents.models model")
         self.cls, self.model, self.name = cls, model, name
         self.table = read_table(cls, agents)
-        waits = inspect.iscoroutinefunction(getattr(cls, "reply", None))
-        self.bounds = block_bounds(self.table.n, waits, block_size)
+        self.bounds = block_bounds(self.table.n, waits(cls), block_size)
         self.dim = name or "agent"
         self._frame = make_frame(self.table, cls.__fields__, self.dim, self.bounds)
         self._whole, self._rows = self, None  # type: tuple[Population, NDArray[np.int64] | None]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from daskagents import tasks
 from daskagents.agent import Agent, behaviour
+from daskagents.block import Call, Charter, Said, Usage
 from daskagents.cluster import current_client
 from daskagents.columns import Column
 from daskagents.errors import RunError
@@ -29,7 +30,6 @@ from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.models.base import Model
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
-from daskagents.step import Call, Charter, Said, Usage
 from daskagents.store import Store
 from daskagents.tasks import Mask, Part, Place
 

@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 
 from daskagents import blocks
+from daskagents.block import Block
 from daskagents.columns import Column
 from daskagents.errors import FolderError
-from daskagents.step import Block
 from daskagents.tasks import Part, writing
 
 _VERSIONS = ("daskagents", "dask", "distributed", "numpy", "xarray", "zarr")

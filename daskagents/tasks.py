@@ -22,11 +22,7 @@ from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
 from daskagents import blocks
-from daskagents.columns import Column, dump, from_arrays, load
-from daskagents.errors import AgentError, DaskAgentsError, RunError
-from daskagents.forms import Form, Kind, as_numpy, blank
-from daskagents.loop import Loop, shared_loop
-from daskagents.step import (
+from daskagents.block import (
     Block,
     Call,
     Charter,
@@ -37,9 +33,15 @@ from daskagents.step import (
     Usage,
     first_block,
     pick_rows,
-    run_step,
 )
+from daskagents.columns import Column, dump, from_arrays, load
+from daskagents.errors import AgentError, DaskAgentsError, RunError
+from daskagents.forms import Form, Kind, as_numpy, blank
+from daskagents.loop import Loop, shared_loop
+from daskagents.step import run_step
 
+#: Why a step is not begun.
+STOPPED = "the run that this step belongs to has stopped"
 #: A packed mask of a block's rows, a slice of them, or None for all.
 Mask = NDArray[np.uint8] | slice | None
 #: The loop of the thread that runs tasks itself, where no worker does.
@@ -157,7 +159,7 @@ def do_step(
 ) -> Bundle:
     """Run one step of one block, and write down what was replied."""
     if place.topic in _stopped:
-        raise RunError("the run that this step belongs to has stopped")
+        raise RunError(STOPPED)
     block = state_of(held)
     message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
     outcome = run_step(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,58 +100,3 @@ def test_agents_that_wait_agree(client1: Client, client3: Client) -> None:
     assert alone["calls"].values.tolist() == [500] * 3
     same(alone, on(client1))
     same(alone, on(client3))
-
-
-def _pids(client: Client) -> list[int]:
-    return list(client.run(os.getpid).values())
-
-
-@pytest.mark.parametrize("workflow", [game, each_its_own])
-def test_a_killed_worker_changes_nothing(workflow: Any, tmp_path: Path) -> None:
-    def on(client: Any, out: Path) -> xr.Dataset:
-        players = da.Population(Player, table(800), block_size=100)
-        return da.run(
-            workflow, players, rounds=24, seed=3, client=client, out=out, checkpoint_every=5
-        )
-
-    whole = on("sync", tmp_path / "whole")
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
-        victim = _pids(client)[0]
-        events = tmp_path / "cut" / "events.jsonl"
-        killed = threading.Event()
-
-        def kill() -> None:
-            while not (events.exists() and events.read_text().count('"event": "round"') >= 7):
-                if killed.wait(0.02):
-                    return
-            os.kill(victim, signal.SIGKILL)
-            killed.set()
-
-        thread = threading.Thread(target=kill)
-        thread.start()
-        try:
-            cut = on(client, tmp_path / "cut")
-            assert killed.is_set()
-        finally:
-            killed.set()
-            thread.join()
-    same(whole, cut)
-
-
-@pytest.mark.parametrize("workflow", [game, each_its_own])
-def test_the_scheduler_forgets_the_past(client1: Client, workflow: Any) -> None:
-    seen = []
-
-    def watched(players: Any) -> Iterator[Any]:
-        for number, yielded in enumerate(workflow(players, rounds=90), 1):
-            yield yielded
-            if number % 30 == 29:  # as long after a checkpoint each time
-                seen.append(client1.run_on_scheduler(_tasks))
-
-    da.run(watched, da.Population(Player, table(800), block_size=100), client=client1)
-    assert len(seen) == 3
-    assert seen[2] < seen[0] * 2  # without a cut: three times as many
-
-
-def _tasks(dask_scheduler: Any) -> int:
-    return len(dask_scheduler.tasks)

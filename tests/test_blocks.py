@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import daskagents as da
 from daskagents import blocks
+from daskagents.block import Block, first_block
 from daskagents.columns import strings
 from daskagents.errors import FolderError
-from daskagents.step import Block, first_block
 
 
 class Level(Enum):

@@ -12,10 +12,10 @@ from worlds import Odd, Player, Speaker, Waiter, drawn, events, reading, until
 
 import daskagents as da
 from daskagents import models
+from daskagents.block import Usage, pick_rows
 from daskagents.errors import AgentError, RunError
 from daskagents.executors import Here
 from daskagents.session import Session, address, describe_model
-from daskagents.step import Usage, pick_rows
 from daskagents.table import block_bounds
 
 

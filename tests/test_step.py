@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskagents as da
-from daskagents import step as steps
+from daskagents import rows
+from daskagents.block import Call, Charter, Outcome, Said, Usage, first_block, pick_rows
 from daskagents.errors import ModelError, UsageError
 from daskagents.forms import Form, as_numpy
 from daskagents.loop import Loop
 from daskagents.models import Answer, Dummy, Model
-from daskagents.step import Call, Charter, Outcome, Said, Usage, first_block, pick_rows, run_step
+from daskagents.step import run_step
 
 NUMBER = Form((("", "number"),))
 
@@ -508,7 +509,7 @@ def test_something_cancelled_fails_its_agent_alone(own_loop) -> None:
 
 def test_progress_is_told_now_and_then(own_loop, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10_000))
-    monkeypatch.setattr(steps.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(rows.time, "monotonic", lambda: float(next(ticks)))
     told: list[Any] = []
     charter, block = Charter(Chatter, "c", 1, Dummy(answer="a b")), first_block(Chatter, 0, 40, {})
     run_step(

@@ -1,0 +1,127 @@
+"""The records that a step is given and that it returns: all immutable, none knows Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskagents.agent import Agent
+from daskagents.columns import Column
+from daskagents.forms import Form
+from daskagents.message import Message
+from daskagents.models.base import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of a population: consecutive agents, a column per field."""
+
+    first: int
+    n: int
+    columns: Mapping[str, Column]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return sum(column.nbytes for column in self.columns.values())
+
+
+@dataclass(frozen=True)
+class Charter:
+    """What all steps of one population share; sent to each worker once."""
+
+    cls: type[Agent]
+    name: str
+    seed: int
+    model: Model | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one step asks of every agent it addresses."""
+
+    step: int
+    method: str = "reply"
+    form: Form | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the models of some agents were asked, and what it cost."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the first agent of a block failed, and in which line of its code if it was there."""
+
+    agent: int
+    reason: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.where})" if self.where else self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step made of one block."""
+
+    block: Block
+    form: Form | None
+    replies: Mapping[str, Column]
+    failed: NDArray[np.bool_]
+    failures: Mapping[str, int]
+    first_failure: Failure | None
+    usage: Usage
+    contents: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows and the replies."""
+        return self.block.nbytes + sum(c.nbytes for c in self.replies.values()) + len(self.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one named agent said, or why it could not."""
+
+    content: Any
+    name: str = ""
+    failure: str = ""
+
+
+#: A message to all agents, the value of a lazy one, one for each agent, or a named agent's.
+Heard = Message | NDArray[Any] | Said
+
+
+def first_block(cls: type[Agent], first: int, n: int, given: Mapping[str, Column]) -> Block:
+    """Make the first version of a block, from given columns and the defaults of the others."""
+    columns = {
+        name: given[name] if name in given else declared.full(n)
+        for name, declared in cls.__fields__.items()
+    }
+    return Block(first, n, columns)
+
+
+def pick_rows(mask: NDArray[np.uint8] | slice | None, n: int) -> NDArray[np.int64] | None:
+    """Return the positions that a packed mask or a slice addresses; None for all."""
+    if mask is None:
+        return None
+    if isinstance(mask, slice):
+        return np.arange(n)[mask]
+    return np.flatnonzero(np.unpackbits(mask, count=n))

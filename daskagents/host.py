@@ -1,0 +1,105 @@
+"""What the agents of one block share while a step runs."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskagents.agent import Agent
+from daskagents.block import Block, Call, Charter, Failure, Outcome, Usage
+from daskagents.columns import Column
+from daskagents.errors import AgentError, DaskAgentsError, ModelError, UsageError
+from daskagents.forms import Form
+from daskagents.models.base import Answer, Request
+
+
+@dataclass
+class Host:
+    """What the agents of one block share while a step runs."""
+
+    charter: Charter
+    call: Call
+    block: Block
+    rows: NDArray[np.int64]
+    on_progress: Callable[[int, int, Usage], None] | None = None
+    on_form: Callable[[Form], None] | None = None
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    errors: dict[int, BaseException] = field(default_factory=dict)
+
+    @property
+    def usage(self) -> Usage:
+        """What the model was asked so far."""
+        return Usage(self.calls, self.prompt_tokens, self.completion_tokens)
+
+    def fail(self, where: Any, reason: str) -> None:
+        """Let the agent at work fail if `where` holds."""
+        if where:
+            raise AgentError(reason)
+
+    def item(self, name: str, row: int) -> Any:
+        """Return one value of the block's state."""
+        return self.charter.cls.__fields__[name].item(self.block.columns[name], row)
+
+    async def chat(self, agent: Agent, request: Request) -> Answer:
+        """Ask the population's model, and count it."""
+        model = self.charter.model
+        if model is None:
+            raise UsageError(
+                f"population {self.charter.name!r} has no model to chat with; give one to the"
+                " population (model=...) or to the run (da.run(..., model=...))"
+            )
+        try:
+            answer = await model.chat(request)
+        except ModelError as error:
+            self._count(error)
+            raise
+        self._count(answer)
+        return answer
+
+    def _count(self, asked: Answer | ModelError) -> None:
+        self.calls += asked.calls
+        self.prompt_tokens += asked.prompt_tokens
+        self.completion_tokens += asked.completion_tokens
+
+    def outcome(
+        self,
+        block: Block,
+        form: Form | None,
+        replies: Mapping[str, Column],
+        failed: NDArray[np.bool_],
+        content: Any,
+    ) -> Outcome:
+        """Return what the step made of the block, with what failed counted."""
+        reasons = Counter(type(error).__name__ for error in self.errors.values())
+        first = self._first_failure()
+        return Outcome(block, form, replies, failed, dict(reasons), first, self.usage, content)
+
+    def _first_failure(self) -> Failure | None:
+        if not self.errors:
+            return None
+        at = min(self.errors)
+        error = self.errors[at]
+        reason = f"{type(error).__name__}: {error}"
+        return Failure(self.block.first + self.rows.item(at), reason, _line_of(error))
+
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+def _line_of(error: BaseException) -> str:
+    """Return the file and line of the agent's code where an error arose; else ``""``."""
+    frames: Iterable[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
+    lines = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+    outside = [line for line in lines if not line.startswith(_PACKAGE)]
+    if outside or isinstance(error, DaskAgentsError):
+        return (outside or [""])[-1]
+    return (lines or [""])[-1]
