@@ -1,13 +1,22 @@
-"""Very large societies of language-model agents, as one object, on Dask."""
+"""Very large societies of language-model agents, as one object, on Dask.
 
-from daskagents import models
+What needs Dask, xarray or Zarr is imported when it is first used: a program that only defines
+agents, or asks for help, need not wait for these.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from daskagents.agent import Agent
 from daskagents.errors import DaskAgentsError
 from daskagents.message import Message
-from daskagents.named import spawn
-from daskagents.opened import open_run
-from daskagents.population import Population
-from daskagents.run import run
+
+if TYPE_CHECKING:
+    from daskagents import models
+    from daskagents.named import spawn
+    from daskagents.opened import open_run
+    from daskagents.population import Population
+    from daskagents.running import run
 
 __version__ = "0.1.0"
 
@@ -21,3 +30,24 @@ __all__ = [
     "run",
     "spawn",
 ]
+
+#: Where public names are that are imported when first used.
+_LATER = {
+    "Population": "daskagents.population",
+    "open_run": "daskagents.opened",
+    "run": "daskagents.running",
+    "spawn": "daskagents.named",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "models":
+        return import_module("daskagents.models")
+    if name not in _LATER:
+        raise AttributeError(f"module 'daskagents' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

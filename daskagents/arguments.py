@@ -12,7 +12,7 @@ from daskagents.errors import UsageError
 from daskagents.loading import Program, own
 from daskagents.options import did_you_mean, hints_of, read
 from daskagents.population import Population
-from daskagents.run import run
+from daskagents.running import run
 
 #: Agents of a population whose size nobody said.
 AGENTS = 100
@@ -52,21 +52,37 @@ def arguments(
     if agents is not None and agents < 1:
         raise UsageError(f"--agents {agents}: give 1 or more")
     parameters = inspect.signature(program.workflow).parameters
-    classes = {name: _class_for(program, p) for name, p in parameters.items()}
-    makers = {
-        name: _maker(program, name, cls, options.get(name))
-        for name, cls in classes.items()
-        if cls is not None
+    chosen = {
+        name: _maker(program, name, cls, options.get(name)) for name, cls in takes(program).items()
     }
-    readers = [program.workflow, *(m for m in makers.values() if not isinstance(m, type))]
-    _check_names(program, options, readers, makers)
-    found = read(program.workflow, options, skip=makers)
-    for name, maker in makers.items():
+    readers = [program.workflow, *(m for m in chosen.values() if not isinstance(m, type))]
+    _check_names(program, options, readers)
+    found = read(program.workflow, options, skip=chosen)
+    for name, maker in chosen.items():
         found[name] = _make(program, maker, options, agents)
     for name, p in parameters.items():
         if name not in found and p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD:
             raise UsageError(f"{program.workflow.__name__} needs {name}: add -p {name}=...")
     return found
+
+
+def takes(program: Program) -> dict[str, type[Agent]]:
+    """Return the parameters of a workflow that are populations, and the class of each.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be said of which class.
+
+    """
+    parameters = inspect.signature(program.workflow).parameters
+    classes = {name: _class_for(program, p) for name, p in parameters.items()}
+    return {name: cls for name, cls in classes.items() if cls is not None}
+
+
+def makers(program: Program) -> dict[str, Any]:
+    """Return the classes and functions of a file that a population can be made by."""
+    return own(program.module, lambda v: _is_agent_class(v) or _makes_population(v))
 
 
 def _class_for(program: Program, parameter: inspect.Parameter) -> type[Agent] | None:
@@ -101,7 +117,7 @@ def _maker(
     """Return what makes the population of a parameter: a class, or a function of the file."""
     if chosen is None:
         return default
-    choices = own(program.module, lambda v: _is_agent_class(v) or _makes_population(v))
+    choices = makers(program)
     choices.setdefault(default.__name__, default)
     if chosen not in choices:
         raise UsageError(
@@ -142,7 +158,6 @@ def _check_names(
     program: Program,
     options: Mapping[str, str],
     readers: Iterable[Callable[..., Any]],
-    makers: Mapping[str, Any],
 ) -> None:
     """Refuse options that nothing reads."""
     known: dict[str, None] = {}

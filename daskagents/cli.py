@@ -1,12 +1,13 @@
-"""The command line: ``daskagents run WORKFLOW.py``."""
+"""The command line: ``daskagents run``, ``show``, ``plot``, ``doctor``, ``install-model``."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,15 +20,21 @@ import daskagents
 from daskagents import models
 from daskagents.agent import Agent
 from daskagents.arguments import arguments
-from daskagents.closing import show_results
+from daskagents.closing import draw_results, show_results
+from daskagents.doctor import examine
 from daskagents.errors import DaskAgentsError, EndpointError, UsageError
+from daskagents.explaining import explain
 from daskagents.interrupt import INTERRUPTED, own_cluster, quiet_interrupt
 from daskagents.loading import Program, load
 from daskagents.models.base import Model
 from daskagents.models.local import install_model
+from daskagents.plotting import distributions, means
+from daskagents.plotting.variables import variable_of
 from daskagents.population import Population
-from daskagents.run import run
+from daskagents.running import run
 from daskagents.session import MAX_FAILED
+from daskagents.showing import as_json as run_as_json
+from daskagents.showing import show_run
 from daskagents.workflow import bind
 
 _FAILED, _WRONG_USE = 1, 2
@@ -38,12 +45,15 @@ _LOCAL = (
 )
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A run directory.", show_default=False)
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where errors come from.")]
 
 
@@ -155,6 +165,11 @@ def _run(
         float,
         typer.Option(metavar="F", min=0, max=1, help="Fraction of agents that may fail in a step."),
     ] = MAX_FAILED,
+    help_workflow: Annotated[
+        bool,
+        typer.Option("--help-workflow", help="Say what the workflow takes, and run nothing."),
+    ] = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a workflow, show its rounds, and draw what the agents replied."""
@@ -162,6 +177,9 @@ def _run(
     with _one_error(doing, debug), quiet_interrupt():
         where = _where(sync, scheduler, workers)
         doing.program = program = load(workflow)
+        if help_workflow:
+            explain(program, Console())
+            return
         given = arguments(program, _pairs(option or ()), agents)
         bind(program.workflow, (), given)
         doing.folder = folder = out or _free_folder(program.workflow.__name__)
@@ -176,7 +194,88 @@ def _run(
                 max_failed=max_failed,
                 **given,
             )
-        show_results(results, folder)
+        if as_json:
+            _print_json(daskagents.open_run(folder), draw_results(results, folder))
+        else:
+            show_results(results, folder)
+
+
+@app.command("show")
+def _show(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
+    """Show what a run was, and its rounds so far."""
+    with _one_error(_Doing(), debug):
+        run = daskagents.open_run(folder)
+        if as_json:
+            _print_json(run, None)
+        else:
+            show_run(run, Console())
+
+
+@app.command("plot")
+def _plot(
+    folder: Folder,
+    variable: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What to draw. \\[default: the first with numbers]"),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="distributions|means", help="Which picture.")
+    ] = "distributions",
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Means by group of this column.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A .png, .svg or .pdf. \\[default: VARIABLE.png in the folder]"
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Draw a variable of a run, round by round."""
+    with _one_error(_Doing(), debug):
+        run = daskagents.open_run(folder)
+        name = variable_of(run.results, variable)
+        if kind == "means" or by is not None:
+            figure, file = means(run.results, name, by=by), f"{name}-means.png"
+        elif kind == "distributions":
+            figure, file = distributions(run.results, name), f"{name}.png"
+        else:
+            raise UsageError(f"--kind {kind}: it is distributions or means")
+        picture = out or folder / file
+        try:
+            figure.savefig(picture)
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{picture}: {error}") from None
+        print(picture)
+
+
+@app.command("doctor")
+def _doctor(
+    model: Annotated[
+        str | None, typer.Option(metavar="URL", help="An endpoint that should answer.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look at what runs need on this machine, and say what to do about what is missing."""
+    with _one_error(_Doing(), debug), quiet_interrupt():
+        console, found = Console(), []
+        colors = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+        for finding in examine(model):
+            found.append(finding)
+            if not as_json:
+                line = Text(f"{finding.state:8}", style=colors[finding.state])
+                console.print(line.append(f"{finding.what}: {finding.said}", style="default"))
+        if as_json:
+            print(json.dumps([asdict(finding) for finding in found], indent=1))
+    if any(finding.state == "problem" for finding in found):
+        raise typer.Exit(_FAILED)
+
+
+def _print_json(run: Any, picture: Path | None) -> None:
+    """Print all that is known of a run as one JSON object."""
+    print(json.dumps(run_as_json(run, None if picture is None else str(picture)), indent=1))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from daskagents.plotting import distributions, numeric
+from daskagents.plotting import distributions, moments, numeric
 
 #: Rounds that the table shows: of more, the first and the last.
 _ROWS = 24
@@ -35,18 +35,26 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
     console = console or Console()
     said = [f"results  {folder}"]
     if results.sizes.get("round"):
-        console.print(_table(results))
-        if names := numeric(results):
-            picture = folder / f"{names[0]}.png"
-            distributions(results, names[0]).savefig(picture)
+        console.print(rounds_table(results))
+        if picture := draw_results(results, folder):
             said.append(f"picture  {picture}")
     else:
         said.append("no round was yielded")
     console.print("\n".join(said), soft_wrap=True, markup=False, highlight=False)
 
 
-def _table(results: xr.Dataset) -> Table:
-    """Return a row per round, counted from 1."""
+def draw_results(results: xr.Dataset, folder: Path) -> Path | None:
+    """Draw the first variable that has numbers into the run directory; return the path."""
+    names = numeric(results)
+    if not names or not results.sizes["round"]:
+        return None
+    picture = folder / f"{names[0]}.png"
+    distributions(results, names[0]).savefig(picture)
+    return picture
+
+
+def rounds_table(results: xr.Dataset) -> Table:
+    """Return a table with a row per round, counted from 1; of many the first and the last."""
     count = results.sizes["round"]
     rounds = list(range(count))
     if count > _ROWS:
@@ -65,13 +73,13 @@ def _table(results: xr.Dataset) -> Table:
 def _columns(results: xr.Dataset, numbers: list[int]) -> dict[str, list[str]]:
     """Return columns of cells: what the workflow said, the means of replies, and the cost."""
     columns = {"round": [str(number) for number in numbers]}
-    moments = {name: _moments(results[name]) for name in numeric(results)}
+    replied = {name: moments(results[name]) for name in numeric(results)}
     said = {str(name) for name, values in results.data_vars.items() if values.dims == ("round",)}
     for name in sorted(said - _OWN, key=lambda name: (name != "winner", name)):
         values = results[name].values
-        if not any(_same(values, means) for means, _ in moments.values()):
+        if not any(_same(values, means) for means, _ in replied.values()):
             columns[name] = [_cell(value) for value in values]
-    for name, both in moments.items():
+    for name, both in replied.items():
         columns[f"{name} (mean ± sd)"] = [
             f"{_cell(mean)} ± {_cell(spread)}" for mean, spread in zip(*both, strict=True)
         ]
@@ -82,17 +90,6 @@ def _columns(results: xr.Dataset, numbers: list[int]) -> dict[str, list[str]]:
         columns["tokens"] = [f"{count:,}" for count in tokens]
     columns["seconds"] = [f"{seconds:.1f}" for seconds in results["seconds"].values]
     return columns
-
-
-def _moments(values: xr.DataArray) -> tuple[list[float], list[float]]:
-    """Return the mean and the standard deviation of those that replied, round by round."""
-    means, spreads = [], []
-    for row in values:
-        found = row.values
-        found = found[np.isfinite(found)]
-        means.append(float(found.mean()) if len(found) else np.nan)
-        spreads.append(float(found.std()) if len(found) else np.nan)
-    return means, spreads
 
 
 def _same(values: NDArray[Any], means: list[float]) -> bool:

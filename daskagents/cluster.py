@@ -24,10 +24,10 @@ from daskagents.block import Block, Outcome
 from daskagents.columns import Plain, Ragged
 from daskagents.errors import UsageError
 from daskagents.loop import close_shared_loop, patient_gc, shared_loop
-from daskagents.tasks import STOPPED
+from daskagents.tasks import STOPPED, Bundle
 
 
-@sizeof.register((Plain, Ragged, Block, Outcome))  # type: ignore[untyped-decorator]
+@sizeof.register((Plain, Ragged, Block, Outcome, Bundle))  # type: ignore[untyped-decorator]
 def _size(value: Any) -> int:
     return int(value.nbytes) + 200
 

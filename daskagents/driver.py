@@ -51,6 +51,8 @@ class Driver:
         The run directory.
     model, seed, checkpoint_every, max_failed
         As for `daskagents.run`.
+    ahead
+        Rounds that the workflow may be ahead of the cluster.
 
     """
 
@@ -63,7 +65,9 @@ class Driver:
         seed: int,
         checkpoint_every: int,
         max_failed: float,
+        ahead: int = AHEAD,
     ) -> None:
+        self.ahead = ahead
         self.session = Session(executor, seed=seed, model=model, store=store, max_failed=max_failed)
         self.executor, self.store, self.checkpoint_every = executor, store, checkpoint_every
         with writing(store.folder):
@@ -135,7 +139,7 @@ class Driver:
         self.yielded += 1
         self.session.epoch = self.yielded
         self.pending.append(record)
-        while self.pending and (len(self.pending) > AHEAD or self._is_done(self.pending[0])):
+        while self.pending and (len(self.pending) > self.ahead or self._is_done(self.pending[0])):
             self._close(self.pending[0])
         if self.yielded - self._last_cut >= self.checkpoint_every:
             self._close_all()

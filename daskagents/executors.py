@@ -15,6 +15,7 @@ from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
 from distributed import Client, Future, futures_of
 from distributed.client import _wait as wait_for_all
+from distributed.system import MEMORY_LIMIT
 
 from daskagents import tasks
 from daskagents.cluster import prepare_workers
@@ -67,6 +68,10 @@ class Executor(ABC):
     @abstractmethod
     def sees(self, path: str) -> bool:
         """Whether every worker sees a file."""
+
+    @abstractmethod
+    def memory(self) -> int | None:
+        """Return the bytes that tasks may take in all; None where there is no limit."""
 
     @abstractmethod
     def scatter(self, value: Any) -> Any:
@@ -163,6 +168,9 @@ class Here(Executor):
     def sees(self, path: str) -> bool:
         return True
 
+    def memory(self) -> int | None:
+        return int(MEMORY_LIMIT)  # of the machine, or of the container
+
     def scatter(self, value: Any) -> Any:
         return value
 
@@ -243,6 +251,11 @@ class Cluster(Executor):
 
     def sees(self, path: str) -> bool:
         return all(self.client.run(tasks.sees, path).values())
+
+    def memory(self) -> int | None:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [worker["memory_limit"] for worker in workers]
+        return sum(limits) if limits and all(limits) else None
 
     def scatter(self, value: Any) -> Any:
         return self.client.scatter([value], hash=False)[0]

@@ -18,6 +18,7 @@ from daskagents.agent import Agent, behaviour, waits
 from daskagents.errors import UsageError
 from daskagents.fields import Field
 from daskagents.models.base import Model
+from daskagents.projection import state_bytes
 from daskagents.replies import hear, make_frame, replies_of, states_of
 from daskagents.session import Members, Session, current_session
 from daskagents.table import block_bounds, read_table
@@ -95,6 +96,23 @@ class Population:
 
     def __len__(self) -> int:
         return self.table.n if self._rows is None else len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state of all agents at the start, on the workers; of one version of it.
+
+        A step makes a new version of the columns that it changes, and several rounds may be under
+        way at once.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Voter(da.Agent):
+        ...     lean: float = 0.0
+        >>> da.Population(Voter, 1_000_000).nbytes  # a float, and where a memory would begin
+        16000128
+        """
+        return state_bytes(self.cls, self.table, len(self.bounds) - 1)
 
     def __repr__(self) -> str:
         fields = ", ".join(name for name in self.cls.__fields__ if not name.startswith("_"))

@@ -9,6 +9,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -31,7 +33,7 @@ SOURCES = sorted(
 #: What a step is made of: it can be read, and run, with no cluster in mind.
 CORE = ("step", "columns", "fields", "forms", "rng", "agent", "message", "models.base")
 #: What knows of a cluster, or of a run as a whole.
-ABOVE = {"plan", "tasks", "executors", "cluster", "population", "run", "session", "store"}
+ABOVE = {"plan", "tasks", "executors", "cluster", "population", "running", "session", "store"}
 
 
 def parse(path: Path) -> ast.Module:
@@ -169,3 +171,17 @@ def test_dask_and_distributed_have_one_floor() -> None:
     lines = setup["options"]["install_requires"].split("\n")
     floors = dict(line.split(" >=") for line in lines if line)
     assert floors["dask"] == floors["distributed"]
+
+
+def test_importing_the_package_waits_for_nothing_that_it_may_not_need() -> None:
+    said = (
+        "import sys, daskagents as da;"
+        "print(sorted({'dask', 'distributed', 'xarray', 'zarr', 'pandas'} & set(sys.modules)));"
+        "print(set(da.__all__) <= set(dir(da)), all(getattr(da, n) is not None for n in da.__all__))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "[]\nTrue True\n"
+    with pytest.raises(AttributeError, match="no attribute 'Populaton'"):
+        _ = daskagents.Populaton  # type: ignore[attr-defined]

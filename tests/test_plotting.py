@@ -15,7 +15,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from daskagents.errors import UsageError
-from daskagents.plotting import MOST_ROWS, distributions, numeric
+from daskagents.plotting import distributions, means, numeric
+from daskagents.plotting.distributions import MOST_ROWS
 
 WINNER = "#d1495b"
 
@@ -184,3 +185,62 @@ def test_no_window_is_opened_and_nothing_is_left_behind(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def grouped(rounds: int = 4, agents: int = 60) -> xr.Dataset:
+    draws = np.random.default_rng(1).normal(size=(rounds, agents)) + np.arange(rounds)[:, None]
+    draws[0, :3] = np.nan
+    return xr.Dataset(
+        {"guess": (("round", "agent"), draws)},
+        {
+            "team": ("agent", np.array(["甲", "乙"] * (agents // 2), np.dtypes.StringDType())),
+            "age": ("agent", np.arange(agents) % 30),
+            "name": ("agent", [f"n{at}" for at in range(agents)]),
+        },
+    )
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_means_are_those_of_the_agents(lazy: bool) -> None:
+    results = grouped()
+    figure = means(results.chunk({"agent": 7}) if lazy else results, by="team")
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    assert set(lines) == {"甲 (30)", "乙 (30)"}
+    expected = np.nanmean(results["guess"].values[:, ::2], axis=1)
+    np.testing.assert_allclose(lines["甲 (30)"], expected)
+    band = figure.axes[0].collections[0].get_datalim(figure.axes[0].transData)
+    assert band.height > 0
+
+
+def test_means_of_quarters_of_numbers() -> None:
+    labels = [line.get_label() for line in means(grouped(), by="age").axes[0].lines]
+    assert labels[0] == "age 0 to 7 (14)" and len(labels) == 4
+    assert sum(int(str(label).rpartition("(")[2][:-1]) for label in labels) == 60
+
+
+@pytest.mark.parametrize("band", ["sd", "interval", None])
+def test_bands(band: Any, tmp_path: Path) -> None:
+    figure = means(grouped(), band=band)
+    assert len(figure.axes[0].collections) == (band is not None)
+    figure.savefig(tmp_path / "picture.png")  # no glyph is missing, or that were an error
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"by": "name"}, "60 values, and 8 lines can be told apart"),
+        ({"by": "region"}, "there are age, name, team"),
+        ({"band": "all"}, "it is 'sd', 'interval' or None"),
+        ({"variable": "winner"}, "'winner' is no variable"),
+    ],
+)
+def test_means_of_what_is_not_there(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        means(grouped(), **given)
+
+
+def test_means_where_all_failed_or_one_round() -> None:
+    results = grouped(1, 2)
+    results["guess"][:] = np.nan
+    assert np.isnan(means(results).axes[0].lines[0].get_ydata()).all()
+    assert means(grouped(1)).axes[0].lines[0].get_xdata().tolist() == [1]

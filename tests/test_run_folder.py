@@ -162,7 +162,7 @@ def test_a_small_temporary_run_leaves_nothing(temporary: Callable[[], list[Path]
 def test_a_large_temporary_run_lives_as_long_as_its_result(
     temporary: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch, cluster2: LocalCluster
 ) -> None:
-    monkeypatch.setattr(sys.modules["daskagents.run"], "_IN_MEMORY", 0)
+    monkeypatch.setattr(sys.modules["daskagents.running"], "_IN_MEMORY", 0)
     result = run(game, players(), client=cluster2.scheduler_address)  # its client is closed by now
     (folder,) = temporary()
     mean = result["guess"].mean()  # lazy, and keeps the folder too

@@ -91,10 +91,16 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _start(slots: int, threads: int) -> ServerProcess:
-    """Start a server and return it once the weights are loaded."""
+def check_installed() -> None:
+    """Raise a `UsageError` that says what is missing if the local model cannot be started."""
     if importlib.util.find_spec("xllamacpp") is None:
         raise UsageError("llama.cpp is not installed; run: pip install 'daskagents[local]'")
+    _weights()
+
+
+def _start(slots: int, threads: int) -> ServerProcess:
+    """Start a server and return it once the weights are loaded."""
+    check_installed()
     script = Path(serve.__file__)
     numbers = f"--slots={slots}", f"--threads={threads}"
     return ServerProcess(script, str(_weights()), *numbers, timeout=_START)

@@ -1,4 +1,4 @@
-"""Pictures of results."""
+"""Distributions of a variable, round by round."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
+from daskagents.fonts import any_text
+from daskagents.plotting.variables import FAINT, INK, variable_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +25,7 @@ MOST_ROWS = 50
 _HEIGHT = 0.86
 #: Numbers of bins, which divide a round range into round parts.
 _BINS = (20, 25, 50, 100)
-_INK, _FAINT, _MARK = "#22303c", "#8a97a3", "#d1495b"
+_MARK = "#d1495b"
 _COLORS = ("#2b4c7e", "#3f88a8", "#8fc1b5")
 
 
@@ -80,7 +82,7 @@ def distributions(
     3
 
     """
-    name = _variable(results, variable)
+    name = variable_of(results, variable)
     marks = _marks(results, mark)
     rounds = np.arange(results.sizes["round"])
     if len(rounds) > MOST_ROWS:
@@ -88,38 +90,8 @@ def distributions(
     edges = _edges(results[name], marks)
     rows = [_row(results[name], int(at), edges, marks) for at in rounds]
     caption = _caption(results, name, rows)
-    return _draw(rows, edges, name, None if marks is None else mark, caption)
-
-
-def numeric(results: xr.Dataset) -> list[str]:
-    """Return the names of the variables that have a number per round and agent, sorted.
-
-    Examples
-    --------
-    >>> numeric(xr.Dataset({"guess": (("round", "agent"), [[1.0]]), "winner": ("round", [1.0])}))
-    ['guess']
-
-    """
-    return sorted(str(name) for name, values in results.data_vars.items() if _is_numeric(values))
-
-
-def _is_numeric(values: xr.DataArray) -> bool:
-    return values.ndim == 2 and values.dims[0] == "round" and values.dtype.kind in "fiu"
-
-
-def _variable(results: xr.Dataset, wanted: str | None) -> str:
-    """Return the name of the variable to draw."""
-    found = numeric(results)
-    if not results.sizes.get("round"):
-        raise UsageError("the results have no round, so there is nothing to draw")
-    if wanted is not None and wanted not in found:
-        raise UsageError(
-            f"{wanted!r} is no variable with a number per round and agent; these are"
-            f" {', '.join(found) or 'not in these results'}"
-        )
-    if not found:
-        raise UsageError("no variable has a number per round and agent")
-    return wanted or found[0]
+    with any_text():
+        return _draw(rows, edges, name, None if marks is None else mark, caption)
 
 
 def _marks(results: xr.Dataset, mark: str | None) -> Floats | None:
@@ -193,15 +165,15 @@ def _draw(rows: list[_Row], edges: Floats, name: str, mark: str | None, caption:
         [row.marked for row in rows], range(len(rows)), color=_MARK, lw=0.8, ls=":", alpha=0.7
     )
     axes.set(xlim=edges[[0, -1]], ylim=(len(rows) - 0.85, -1))
-    axes.set_xlabel(name.replace("_", " "), color=_INK, fontsize=10)
-    axes.tick_params(length=0, colors=_INK, labelsize=9)
+    axes.set_xlabel(name.replace("_", " "), color=INK, fontsize=10)
+    axes.tick_params(length=0, colors=INK, labelsize=9)
     axes.spines[:].set_visible(False)
     axes.grid(axis="x", color="#e6eaee", lw=0.8)
     axes.set_axisbelow(True)
     _label(axes, rows, edges, mark)
     title = f"{name.replace('_', ' ').capitalize()}, round by round"
-    figure.text(0.08, 1 - 0.4 / height, title, color=_INK, fontsize=14, fontweight="bold")
-    figure.text(0.08, 0.14 / height, caption, color=_FAINT, fontsize=8)
+    figure.text(0.08, 1 - 0.4 / height, title, color=INK, fontsize=14, fontweight="bold")
+    figure.text(0.08, 0.14 / height, caption, color=FAINT, fontsize=8)
     return figure
 
 
@@ -228,7 +200,7 @@ def _label(axes: Axes, rows: list[_Row], edges: Floats, mark: str | None) -> Non
         "fontweight": "bold",
         "va": "bottom",
     }
-    axes.text(-0.012, 1, "round", color=_INK, ha="right", **head)
+    axes.text(-0.012, 1, "round", color=INK, ha="right", **head)
     if mark is None:
         return
     axes.text(1.012, 1, mark.replace("_", " "), color=_MARK, **head)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from daskagents.cluster import connect
-from daskagents.driver import Driver
+from daskagents.driver import AHEAD, Driver
 from daskagents.errors import UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.loop import patient_gc
@@ -19,6 +19,7 @@ from daskagents.models.base import Model
 from daskagents.named import Named
 from daskagents.population import Population
 from daskagents.progress import Progress
+from daskagents.projection import rounds_ahead
 from daskagents.reading import reading
 from daskagents.rounds import open_rounds
 from daskagents.session import MAX_FAILED, describe_model
@@ -103,11 +104,13 @@ def run(
     """
     bound = bind(workflow, args, options)
     _check_options(model, seed, checkpoint_every, max_failed)
-    _check_models([model, *_models(bound.arguments)])
+    populations = list(_populations(bound.arguments))
+    _check_models([model, *(population.model for population in populations)])
     store = Store(out)
     try:
         with ExitStack() as stack:
             executor = stack.enter_context(_executor(client))
+            ahead = rounds_ahead(populations, executor.memory(), AHEAD)
             driver = Driver(
                 executor,
                 store,
@@ -115,6 +118,7 @@ def run(
                 seed=int(seed),
                 checkpoint_every=checkpoint_every,
                 max_failed=max_failed,
+                ahead=ahead,
             )
             stack.enter_context(reading(driver.read))
             store.begin(
@@ -163,17 +167,17 @@ def _executor(client: Any) -> Iterator[Executor]:
         yield Cluster(connected)
 
 
-def _models(value: Any) -> Iterator[Model | None]:
-    """Yield the models of populations and agents among a workflow's arguments."""
+def _populations(value: Any) -> Iterator[Population]:
+    """Yield the populations among a workflow's arguments; a named agent is one too."""
     if isinstance(value, Population):
-        yield value.model
+        yield value._whole
     elif isinstance(value, Named):
-        yield value._population.model
+        yield value._population
     elif isinstance(value, dict):
-        yield from _models(list(value.values()))
+        yield from _populations(list(value.values()))
     elif isinstance(value, list | tuple):
         for inside in value:
-            yield from _models(inside)
+            yield from _populations(inside)
 
 
 def _check_models(models: Iterable[Model | None]) -> None:

@@ -1,0 +1,48 @@
+"""Fonts for texts that matplotlib's own font cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+#: Families that have Chinese, Japanese and Korean characters, the widest first.
+_ASIAN = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK TC",
+    "Noto Sans CJK KR",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "SimHei",
+    "IPAexGothic",
+    "NanumGothic",
+    "Droid Sans Fallback",
+    "Arial Unicode MS",
+)
+
+
+@cache
+def asian_fonts() -> tuple[str, ...]:
+    """Return the font families of this system for Chinese, Japanese and Korean text."""
+    from matplotlib.font_manager import fontManager
+
+    known = {font.name for font in fontManager.ttflist}
+    return tuple(name for name in _ASIAN if name in known)
+
+
+@contextmanager
+def any_text() -> Iterator[None]:
+    """Within a with block, let pictures show text of any script that a font of the system has."""
+    import matplotlib as mpl
+
+    # by name: what a text is drawn with is looked up only when the picture is saved
+    with mpl.rc_context({"font.family": [*mpl.rcParams["font.family"], *asian_fonts()]}):
+        yield

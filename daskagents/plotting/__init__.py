@@ -1,0 +1,24 @@
+"""Pictures of results: each takes what a run returned, and returns a matplotlib figure.
+
+Examples
+--------
+>>> import daskagents as da
+>>> from daskagents import plotting
+>>> class Player(da.Agent):
+...     team: str = ""
+...
+...     def reply(self, message) -> float:
+...         return self.rng.uniform(0, 100)
+>>> def game(players, rounds=3):
+...     for _ in range(rounds):
+...         yield {"guess": players.reply()}
+>>> players = da.Population(Player, {"team": ["red", "blue"] * 50})
+>>> results = da.run(game, players, client="sync")
+>>> _ = plotting.distributions(results), plotting.means(results, by="team")
+"""
+
+from daskagents.plotting.distributions import distributions
+from daskagents.plotting.means import means
+from daskagents.plotting.variables import moments, numeric
+
+__all__ = ["distributions", "means", "moments", "numeric"]

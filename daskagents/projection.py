@@ -1,0 +1,103 @@
+"""What a run will hold in memory, said before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from daskagents.agent import Agent
+from daskagents.columns import Column, Ragged
+from daskagents.errors import UsageError
+from daskagents.table import Table
+
+if TYPE_CHECKING:
+    from daskagents.population import Population
+
+#: Versions of the state that a step needs at the least: the one it reads and the one it makes.
+LEAST = 2
+#: Share of the workers' memory that versions may take before Dask begins to spill.
+_SHARE = 0.6
+
+
+def state_bytes(cls: type[Agent], table: Table, blocks: int) -> int:
+    """Return the bytes of the first version of a population's state, all blocks together.
+
+    Parameters
+    ----------
+    cls
+        The agents' class.
+    table
+        The columns that were given.
+    blocks
+        How many blocks it is cut into.
+
+    """
+    found = 0
+    for name, declared in cls.__fields__.items():
+        if name in table.columns:
+            found += _bytes(table.columns[name], 1, table.n, blocks)
+        else:
+            found += _bytes(declared.full(1), table.n, table.n, blocks)
+    return found
+
+
+def _bytes(column: Column, times: int, n: int, blocks: int) -> int:
+    """Return the bytes of a column repeated, once it is cut into blocks."""
+    mask = 0 if column.mask is None else n
+    if isinstance(column, Ragged):  # every block has one offset more than rows
+        return len(column.data) * times + 8 * (n + blocks) + mask
+    return column.values.nbytes * times + mask
+
+
+def rounds_ahead(populations: Iterable[Population], memory: int | None, most: int) -> int:
+    """Return how many rounds a workflow may be ahead, so that their versions fit into memory.
+
+    Parameters
+    ----------
+    populations
+        All that take part.
+    memory
+        Bytes that all workers have together; None where that is not known or not limited.
+    most
+        The answer where memory is no matter.
+
+    Returns
+    -------
+    int
+        From 1 to `most`.
+
+    Raises
+    ------
+    UsageError
+        If not even the version that a step reads and the one that it makes fit.
+
+    """
+    sizes = {id(p): p for p in populations}
+    total = sum(p.nbytes for p in sizes.values())
+    if memory is None or not total:
+        return most
+    if LEAST * total > memory:
+        largest = max(sizes.values(), key=lambda p: p.nbytes)
+        raise UsageError(
+            f"the agents do not fit into memory: {len(largest):,} {largest.cls.__name__} take"
+            f" {_human(largest.nbytes)} ({largest.nbytes / len(largest):.0f} bytes each), a step"
+            f" needs {LEAST} versions of all populations, {_human(LEAST * total)}, and the workers"
+            f" have {_human(memory)}; use fewer agents or fields, or more workers or memory"
+        )
+    return max(1, min(most, int(_SHARE * memory / total) - LEAST))
+
+
+def _human(size: float) -> str:
+    """Return bytes as people read them.
+
+    Examples
+    --------
+    >>> _human(999), _human(2.5 * 2**30)
+    ('999 B', '2.5 GiB')
+
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,182 @@
+"""The commands that look: show, plot, doctor, run --help-workflow, run --json."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskagents.cli import main
+from daskagents.doctor import Finding, examine
+from daskagents.testing import model_server
+
+GAME = '''
+"""A game."""
+import daskagents as da
+
+
+class Player(da.Agent):
+    team: str = "red"
+    last: float = 1.0
+
+    def reply(self, message):
+        self.fail(self.id == 7 and self.rng.random() < 2, "seven")
+        self.last = self.rng.uniform(0, 100)
+        return {"guess": self.last, "word": "hm"}
+
+
+def teams(agents: int = 6, share: float = 0.5) -> da.Population:
+    """Make two teams.
+
+    Parameters
+    ----------
+    share
+        Of the red ones.
+    """
+    reds = int(agents * share)
+    return da.Population(Player, {"team": ["red"] * reds + ["blue"] * (agents - reds)})
+
+
+def game(players, rounds: int = 3, ratio=2 / 3, *, name: str | None = None):
+    """Play it.
+
+    Parameters
+    ----------
+    rounds
+        How often,
+        at most.
+    ratio, name
+        What wins.
+    """
+    for _ in range(rounds):
+        guess = players.reply()["guess"]
+        yield {"guess": guess, "winner": ratio * guess.mean()}
+'''
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    sys.modules.pop("game", None)  # of the test before
+    (tmp_path / "game.py").write_text(GAME, encoding="utf-8")
+
+
+def play(*more: str) -> int:
+    words = ["run", "game.py", "-n", "20", "--sync", "--out", "a", "--max-failed", "1", *more]
+    return main(words)
+
+
+def test_a_run_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play("--json", "-p", "rounds=2") == 0
+    out = json.loads(capsys.readouterr().out)
+    assert out["status"] == "done" and Path(out["path"]).name == "a"
+    assert Path(out["picture"]).is_file()
+    assert [row["n_failed"] for row in out["rounds"]] == [1, 1]
+    assert out["rounds"][0]["guess"]["sd"] > 1
+    assert out["rounds"][0]["winner"] == pytest.approx(out["rounds"][0]["guess"]["mean"] * 2 / 3)
+    assert main(["show", "a", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["rounds"] == out["rounds"] and again["about"]["seed"] == 0
+
+
+def test_show(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play("--seed", "5") == 0
+    capsys.readouterr()
+    assert main(["show", "a"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"workflow +game *\n", out) and re.search(r"seed +5 *\n", out)
+    assert re.search(r"status +done, 3 rounds, 3 failed replies *\n", out)
+    assert re.search(r"players +20 Player, blocks of 20 *\n", out)
+    assert "guess (mean ± sd)" in out
+
+
+def test_show_of_runs_that_did_not_end(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert play("-p", "ratio=no") == 2
+    assert main(["show", "a"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "holds no run" in said[-1]
+    assert play() == 0
+    about = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps(about | {"status": "running"}))
+    capsys.readouterr()
+    assert main(["show", "a"]) == 0
+    assert "it is under way, or was killed" in capsys.readouterr().out
+
+
+def test_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert play("-p", "players=teams") in (0, 2)
+    if not (tmp_path / "a").exists():
+        pytest.fail(capsys.readouterr().err)
+    capsys.readouterr()
+    assert main(["plot", "a"]) == 0
+    assert capsys.readouterr().out.strip() == str(Path("a", "guess.png"))
+    assert main(["plot", "a", "--by", "team", "--out", "means.svg"]) == 0
+    assert "<svg" in (tmp_path / "means.svg").read_text()[:500]
+    capsys.readouterr()
+    for words, said in (
+        (["--variable", "gues"], "'gues' is no variable"),
+        (["--by", "town"], "there are team"),
+        (["--kind", "pie"], "distributions or means"),
+        (["--out", "a.doc"], "a.doc"),
+    ):
+        assert main(["plot", "a", *words]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
+
+
+def test_help_of_a_workflow(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["run", "game.py", "--help-workflow"]) == 0
+    out = capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    assert "Play it." in out and "players: a population of Player" in out
+    assert "instead: -p players=teams" in out
+    assert re.search(r"team +str +'red'", out)
+    assert re.search(r"-p rounds=3  int *\n    How often, at most\.", out)
+    assert re.search(r"-p ratio=0\.6\d+  float *\n    What wins\.", out)
+    assert re.search(r"-p name=  str \| None *\n    What wins\.", out)
+    assert re.search(r"-p share=0\.5  float  \(of teams\) *\n    Of the red ones\.", out)
+
+
+def test_the_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-never-to-be-seen"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with model_server() as server:
+        found = {finding.what: finding for finding in examine(server.url)}
+    assert found["workers"] == Finding(
+        "workers", "ok", "worker processes start, and agree with this one"
+    )
+    assert found["endpoint"].state == "ok"
+    assert found["packages"].state == "ok"
+    assert found["OPENAI_API_KEY"].said == "is set"
+    assert key not in repr(found)
+    monkeypatch.setattr("daskagents.doctor._workers", lambda: "")
+    assert main(["doctor", "--model", "http://127.0.0.1:1/v1", "--json"]) == 1
+    read = {one["what"]: one for one in json.loads(capsys.readouterr().out)}
+    assert read["endpoint"]["state"] == "problem" and "127.0.0.1:1" in read["endpoint"]["said"]
+    assert main(["doctor"]) == 0
+    assert "ok      Python: 3." in capsys.readouterr().out
+
+
+def test_completion_of_the_shell() -> None:
+    environment: dict[str, Any] = os.environ | {
+        "_DASKAGENTS_COMPLETE": "complete_bash",
+        "COMP_WORDS": "daskagents do",
+        "COMP_CWORD": "1",
+    }
+    program = "import sys; from daskagents.cli import app; app(prog_name='daskagents')"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stdout.split() == ["doctor"], ended.stderr
