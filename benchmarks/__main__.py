@@ -14,7 +14,7 @@ from distributed import Client
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cases
+from benchmarks import alternatives, cases
 from benchmarks.measure import Row, spread
 
 
@@ -25,6 +25,12 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield from cases.waiting(client, 20_000 if quick else 1_000_000, 1)
     yield from cases.fixed_cost(client, 24 if quick else 600, read=False)
     yield from cases.fixed_cost(client, 24 if quick else 240, read=True)
+    agents, few = (50_000, 400) if quick else (1_000_000, 4_000)
+    yield from alternatives.others(client, agents, 8, few)
+    yield alternatives.workers(agents, 8)
+    yield alternatives.memory(client, agents * 4)
+    yield alternatives.ten_million(client, agents * 10)
+    yield alternatives.importing(3)
 
 
 def show(rows: list[Row]) -> Table:

@@ -58,21 +58,26 @@ def ask(agents: Any, rounds: int = 1) -> Iterator[Any]:
         yield agents.reply()
 
 
-class _Object:
+class Plain:
     """The same voter as a plain Python object."""
 
     def __init__(self) -> None:
         self.lean, self.votes = 0.0, 0
 
     def reply(self, draw: random.Random) -> dict[str, float]:
+        """Lean somewhere, and vote."""
         self.lean = draw.uniform(-1, 1)
         self.votes += 1
         return {"lean": self.lean, "votes": self.votes}
 
+    def reply_alone(self) -> dict[str, float]:
+        """Reply with a draw of the module's own generator."""
+        return self.reply(random)  # type: ignore[arg-type]
+
 
 def rule_based(client: Client, agents: int, rounds: int) -> Row:
     """Measure replies per second of rule-based agents, written down, against a plain loop."""
-    objects, draw = [_Object() for _ in range(agents)], random.Random(0)
+    objects, draw = [Plain() for _ in range(agents)], random.Random(0)
 
     def plain_loop() -> None:
         for voter in objects:
@@ -80,7 +85,7 @@ def rule_based(client: Client, agents: int, rounds: int) -> Row:
 
     loop = [agents / seconds(plain_loop) for _ in range(3)]
     objects.clear()
-    ours = [_steady(Voter, client, agents, rounds) for _ in range(3)]
+    ours = [steady(Voter, client, agents, rounds) for _ in range(3)]
     return Row(
         f"{agents:,} `def reply` agents, replies written, replies/s",
         ours,
@@ -116,7 +121,7 @@ def block_based(client: Client, agents: int, rounds: int) -> Row:
     numpy = [10 * agents / seconds(plain_numpy) for _ in range(3)]
     return Row(
         f"{agents:,} `reply_block` agents, replies written, replies/s",
-        [_steady(BlockVoter, client, agents, rounds) for _ in range(3)],
+        [steady(BlockVoter, client, agents, rounds) for _ in range(3)],
         "1/s",
         "NumPy, one process, nothing written",
         numpy,
@@ -124,7 +129,7 @@ def block_based(client: Client, agents: int, rounds: int) -> Row:
     )
 
 
-def _steady(cls: type[da.Agent], client: Client, agents: int, rounds: int) -> float:
+def steady(cls: type[da.Agent], client: Client, agents: int, rounds: int) -> float:
     """Return the replies per second of a run after its first quarter."""
     result = da.run(ask, da.Population(cls, agents), client=client, rounds=rounds)
     steady = result["seconds"].values[rounds // 4 :]
@@ -172,13 +177,13 @@ def fixed_cost(client: Client, rounds: int, *, read: bool) -> list[Row]:
                     tasks.append(client.run_on_scheduler(_tasks))
                 start = now
 
-    population = da.Population(Walker, 8 * 4_096)
+    population = da.Population(Walker, 8 * 64, block_size=64)
     da.run(walk, population, client=client, rounds=rounds)
     how = "a value read each round" if read else "look-ahead"
     asked = "80 ms" if read else "50 ms"
     return [
         Row(
-            f"a round of 8 blocks, {how}, last {early} of {rounds}, ms",
+            f"a round of 8 blocks of 64 agents, {how}, last {early} of {rounds}, ms",
             last,
             "ms",
             f"the first {early}",

@@ -46,7 +46,7 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _pss(pid: int) -> int:
+def pss(pid: int) -> int:
     """Return the proportional set size of a process, in bytes; 0 if it is gone."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -82,7 +82,7 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 
     def look() -> None:
         while not stop.wait(0.5):
-            peak[0] = max(peak[0], sum(map(_pss, _family(os.getpid()))))
+            peak[0] = max(peak[0], sum(map(pss, _family(os.getpid()))))
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -16,7 +16,7 @@ from daskagents.message import Message
 from daskagents.models.base import Model
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """Rows of a population: consecutive agents, a column per field."""
 
@@ -40,7 +40,7 @@ class Charter:
     model: Model | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """What one step asks of every agent it addresses."""
 
@@ -49,7 +49,7 @@ class Call:
     form: Form | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Usage:
     """What the models of some agents were asked, and what it cost."""
 
@@ -65,7 +65,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failure:
     """Why the first agent of a block failed, and in which line of its code if it was there."""
 
@@ -77,7 +77,7 @@ class Failure:
         return f"{self.reason} ({self.where})" if self.where else self.reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """What one step made of one block."""
 
@@ -96,7 +96,7 @@ class Outcome:
         return self.block.nbytes + sum(c.nbytes for c in self.replies.values()) + len(self.failed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Said:
     """What one named agent said, or why it could not."""
 

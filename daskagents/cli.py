@@ -21,20 +21,21 @@ from daskagents import models
 from daskagents.agent import Agent
 from daskagents.arguments import arguments
 from daskagents.closing import draw_results, show_results
+from daskagents.completing import option_names
 from daskagents.doctor import examine
+from daskagents.drawing import draw
 from daskagents.errors import DaskAgentsError, EndpointError, UsageError
 from daskagents.explaining import explain
 from daskagents.interrupt import INTERRUPTED, own_cluster, quiet_interrupt
 from daskagents.loading import Program, load
 from daskagents.models.base import Model
 from daskagents.models.local import install_model
-from daskagents.plotting import distributions, means
-from daskagents.plotting.variables import variable_of
 from daskagents.population import Population
 from daskagents.running import run
 from daskagents.session import MAX_FAILED
 from daskagents.showing import as_json as run_as_json
 from daskagents.showing import show_run
+from daskagents.stdout import kept_stdout
 from daskagents.workflow import bind
 
 _FAILED, _WRONG_USE = 1, 2
@@ -110,6 +111,14 @@ def _install_model(debug: Debug = False) -> None:
         install_model()
 
 
+def _complete(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the parameters of a workflow that begin so, each with its equals sign."""
+    # where the value of -p is still missing, the parser has left its arguments unnamed
+    target = context.params.get("workflow") or next(iter(context.args), "")
+    names = option_names(target)
+    return [f"{name}=" for name in names if name.startswith(incomplete)]
+
+
 @app.command("run")
 def _run(
     workflow: Annotated[
@@ -138,7 +147,10 @@ def _run(
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "-p", metavar="NAME=VALUE", help="A parameter of the workflow. Repeat as needed."
+            "-p",
+            metavar="NAME=VALUE",
+            help="A parameter of the workflow. Repeat as needed.",
+            autocompletion=_complete,
         ),
     ] = None,
     seed: Annotated[
@@ -173,8 +185,10 @@ def _run(
     debug: Debug = False,
 ) -> None:
     """Run a workflow, show its rounds, and draw what the agents replied."""
-    doing = _Doing()
-    with _one_error(doing, debug), quiet_interrupt():
+    doing = _Doing(as_json=as_json)
+    with _one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
+        if help_workflow and as_json:
+            raise UsageError("--help-workflow and --json: give one of them")
         where = _where(sync, scheduler, workers)
         doing.program = program = load(workflow)
         if help_workflow:
@@ -195,9 +209,11 @@ def _run(
                 **given,
             )
         if as_json:
-            _print_json(daskagents.open_run(folder), draw_results(results, folder))
+            doing.picture = draw_results(results, folder)
         else:
             show_results(results, folder)
+    if as_json:
+        _print_json(daskagents.open_run(folder), doing.picture)
 
 
 @app.command("show")
@@ -234,20 +250,7 @@ def _plot(
 ) -> None:
     """Draw a variable of a run, round by round."""
     with _one_error(_Doing(), debug):
-        run = daskagents.open_run(folder)
-        name = variable_of(run.results, variable)
-        if kind == "means" or by is not None:
-            figure, file = means(run.results, name, by=by), f"{name}-means.png"
-        elif kind == "distributions":
-            figure, file = distributions(run.results, name), f"{name}.png"
-        else:
-            raise UsageError(f"--kind {kind}: it is distributions or means")
-        picture = out or folder / file
-        try:
-            figure.savefig(picture)
-        except (ValueError, OSError) as error:
-            raise UsageError(f"{picture}: {error}") from None
-        print(picture)
+        print(draw(folder, variable, kind=kind, by=by, out=out))
 
 
 @app.command("doctor")
@@ -266,7 +269,8 @@ def _doctor(
             found.append(finding)
             if not as_json:
                 line = Text(f"{finding.state:8}", style=colors[finding.state])
-                console.print(line.append(f"{finding.what}: {finding.said}", style="default"))
+                line.append(f"{finding.what}: {finding.said}", style="default")
+                console.print(line, soft_wrap=True)
         if as_json:
             print(json.dumps([asdict(finding) for finding in found], indent=1))
     if any(finding.state == "problem" for finding in found):
@@ -284,6 +288,8 @@ class _Doing:
 
     program: Program | None = None
     folder: Path | None = None
+    picture: Path | None = None
+    as_json: bool = False
 
     @property
     def left(self) -> str:
@@ -309,6 +315,8 @@ def _one_error(doing: _Doing, debug: bool) -> Iterator[None]:
             code = _WRONG_USE if isinstance(error, UsageError | EndpointError) else _FAILED
         if doing.left and code != _WRONG_USE:
             _tell(doing.left)
+            if doing.as_json and doing.folder is not None:
+                _print_json(daskagents.open_run(doing.folder), None)
         raise typer.Exit(code) from None
 
 

@@ -9,19 +9,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import xarray as xr
 from dask.system import CPU_COUNT
-from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
 from daskagents.agent import Agent
-from daskagents.cluster import start_cluster
 from daskagents.errors import DaskAgentsError, UsageError
+from daskagents.interrupt import own_cluster
 from daskagents.loop import Loop
 from daskagents.models.local import check_installed
 from daskagents.models.openai import OpenAI
 from daskagents.population import Population
+from daskagents.running import run
 
 State = Literal["ok", "warning", "problem"]
 
@@ -110,8 +112,9 @@ def _tried(what: str, check: Callable[[], str]) -> Finding:
     """Return what a check says, or what went wrong with it."""
     try:
         return Finding(what, "ok", check())
-    except (DaskAgentsError, OSError, RuntimeError) as error:
-        return Finding(what, "problem", f"{type(error).__name__}: {error}")
+    except Exception as error:  # whatever it is, it is what was found
+        said = " ".join(str(error).split())
+        return Finding(what, "problem", f"{type(error).__name__}: {said}")
 
 
 class _Patient(Agent):
@@ -121,14 +124,25 @@ class _Patient(Agent):
         return self.rng.random()
 
 
+def _checkup(patients: Population) -> Iterator[xr.DataArray]:
+    """Run a small workflow whose second round depends on its first."""
+    first = patients.reply()
+    yield first
+    yield patients.reply(first.mean())
+
+
 def _workers() -> str:
-    """Start one worker process, and compare what it says with what this one does."""
-    with start_cluster(1) as cluster, Client(cluster):
-        there = Population(_Patient, 100, name="patients").reply().values
-    here = Population(_Patient, 100, name="patients").reply().values
-    if not (there == here).all():
-        raise DaskAgentsError("a worker draws other random numbers than this process")
-    return "worker processes start, and agree with this one"
+    """Start one worker process, and compare a run on it with a run in this process."""
+    patients = Population(_Patient, 100)
+    with tempfile.TemporaryDirectory(prefix="daskagents-") as name:
+        folder = Path(name)
+        with own_cluster(1) as client:
+            there = run(_checkup, patients, client=client, out=folder / "there", progress=False)
+            here = run(_checkup, patients, client="sync", out=folder / "here", progress=False)
+            same = there.drop_vars("seconds").equals(here.drop_vars("seconds"))
+    if not same:
+        raise DaskAgentsError("a run on a worker and the same run in this process differ")
+    return "worker processes start, and a run on one agrees with a run in this process"
 
 
 def _local_model() -> Finding:

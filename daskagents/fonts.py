@@ -22,6 +22,7 @@ _ASIAN = (
     "Yu Gothic",
     "Malgun Gothic",
     "SimHei",
+    "IPAGothic",
     "IPAexGothic",
     "NanumGothic",
     "Droid Sans Fallback",
@@ -46,3 +47,36 @@ def any_text() -> Iterator[None]:
     # by name: what a text is drawn with is looked up only when the picture is saved
     with mpl.rc_context({"font.family": [*mpl.rcParams["font.family"], *asian_fonts()]}):
         yield
+
+
+def showable(text: str) -> str:
+    r"""Return a text that a picture can show: characters that no font has are written as codes.
+
+    matplotlib would draw the same box for each of them, and warn. Dollars are no formulas.
+
+    Examples
+    --------
+    >>> showable("naïve"), showable("a \U000f0000")
+    ('naïve', 'a \\U000f0000')
+
+    """
+    import matplotlib as mpl
+
+    text = text.replace("$", r"\$")
+    if text.isascii():
+        return text
+    known = _characters(tuple(mpl.rcParams["font.family"]))
+    return "".join(
+        c if c.isascii() or ord(c) in known else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+@cache
+def _characters(families: tuple[str, ...]) -> frozenset[int]:
+    """Return the characters that some font families have together."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    found: set[int] = set()
+    for family in families:
+        found |= get_font(findfont(FontProperties(family=[family]))).get_charmap().keys()
+    return frozenset(found)

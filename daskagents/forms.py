@@ -32,7 +32,7 @@ _PLAIN: dict[Kind, frozenset[type[Any]]] = {
 _BLANK: dict[Kind, Any] = {"number": np.nan, "text": ""}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Form:
     """What every agent of a class replies with: one value, or several by name.
 

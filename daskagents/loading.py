@@ -58,7 +58,7 @@ def load(target: str) -> Program:
     daskagents.errors.UsageError: no_such_file.py: there is no such file
 
     """
-    path, name = _split(target)
+    path, name = split_target(target)
     file = Path(path).expanduser()
     if not file.is_file():
         what = "is a folder; give the .py file in it" if file.is_dir() else "there is no such file"
@@ -69,8 +69,15 @@ def load(target: str) -> Program:
     return Program(file, module, _pick(module, file, name))
 
 
-def _split(target: str) -> tuple[str, str]:
-    """Split ``path.py:name``; the name may be missing."""
+def split_target(target: str) -> tuple[str, str]:
+    """Split ``path.py:name``; the name may be missing.
+
+    Examples
+    --------
+    >>> split_target("game.py:play"), split_target("game.py")
+    (('game.py', 'play'), ('game.py', ''))
+
+    """
     path, colon, name = target.rpartition(":")
     return (path, name) if colon and name.isidentifier() else (target, "")
 

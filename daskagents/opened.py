@@ -9,6 +9,8 @@ from typing import Any
 
 import xarray as xr
 
+from daskagents import html
+from daskagents.errors import FolderError
 from daskagents.rounds import open_rounds
 from daskagents.store import read_about
 
@@ -48,8 +50,32 @@ class OpenRun:
 
     def __repr__(self) -> str:
         workflow = self.about.get("workflow", {}).get("name", "?")
-        sizes = ", ".join(f"{name}: {size:,}" for name, size in self.results.sizes.items())
+        try:
+            sizes = ", ".join(f"{name}: {size:,}" for name, size in self.results.sizes.items())
+        except FolderError:
+            sizes = "no round yet"
         return f"<run of {workflow} in {self.folder}: {self.status}; {sizes}>"
+
+    def _repr_html_(self) -> str:
+        workflow, populations = self.about.get("workflow", {}), self.about.get("populations", {})
+        try:
+            rounds, usage = f"{self.results.sizes['round']:,}", self.usage
+        except FolderError:
+            rounds, usage = "0", {}
+        about = {
+            "workflow": workflow.get("name", "?"),
+            "folder": str(self.folder),
+            "status": self.status,
+            "rounds": rounds,
+            "seed": str(self.about.get("seed", "")),
+            **{
+                name: f"{of.get('agents', 0):,} {of.get('class', '')}"
+                for name, of in populations.items()
+            },
+            "model": self.about.get("model", ""),
+            **{name.replace("_", " "): f"{count:,}" for name, count in usage.items() if count},
+        }
+        return html.table("Run", about)
 
 
 def open_run(folder: str | os.PathLike[str]) -> OpenRun:

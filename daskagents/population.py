@@ -14,13 +14,14 @@ import xarray as xr
 from dask.array.core import Array
 from numpy.typing import NDArray
 
+from daskagents import html
 from daskagents.agent import Agent, behaviour, waits
 from daskagents.errors import UsageError
 from daskagents.fields import Field
 from daskagents.models.base import Model
 from daskagents.projection import state_bytes
 from daskagents.replies import hear, make_frame, replies_of, states_of
-from daskagents.session import Members, Session, current_session
+from daskagents.session import Members, Session, current_session, describe_model
 from daskagents.table import block_bounds, read_table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -110,7 +111,7 @@ class Population:
         >>> class Voter(da.Agent):
         ...     lean: float = 0.0
         >>> da.Population(Voter, 1_000_000).nbytes  # a float, and where a memory would begin
-        16000128
+        17000128
         """
         return state_bytes(self.cls, self.table, len(self.bounds) - 1)
 
@@ -122,6 +123,21 @@ class Population:
             f"<Population of {len(self):,}{part} {self.cls.__name__} in {blocks:,} block"
             f"{'s' * (blocks != 1)}; fields: {fields or 'none'}>"
         )
+
+    def _repr_html_(self) -> str:
+        part = "" if self._rows is None else f" of {self.table.n:,}"
+        about = {
+            "agents": f"{len(self):,}{part}",
+            "blocks": f"{len(self.bounds) - 1:,} of up to {int(np.diff(self.bounds).max()):,}",
+            "state": html.size(self.nbytes),
+            "model": describe_model(self.model),
+        }
+        fields = [
+            (name, field.label, "given" if name in self.table.columns else repr(field.default))
+            for name, field in self.cls.__fields__.items()
+            if not name.startswith("_")
+        ]
+        return html.table(f"Population of {self.cls.__name__}", about, fields)
 
     def reply(self, content: Any = None) -> Any:
         """Send a message to all these agents, and return what they reply, still computing.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from daskagents.agent import Agent
 from daskagents.columns import Column, Ragged
 from daskagents.errors import UsageError
+from daskagents.html import size
 from daskagents.table import Table
 
 if TYPE_CHECKING:
@@ -72,32 +73,16 @@ def rounds_ahead(populations: Iterable[Population], memory: int | None, most: in
         If not even the version that a step reads and the one that it makes fit.
 
     """
-    sizes = {id(p): p for p in populations}
-    total = sum(p.nbytes for p in sizes.values())
+    each = {id(p): p for p in populations}
+    total = sum(p.nbytes for p in each.values())
     if memory is None or not total:
         return most
     if LEAST * total > memory:
-        largest = max(sizes.values(), key=lambda p: p.nbytes)
+        largest = max(each.values(), key=lambda p: p.nbytes)
         raise UsageError(
             f"the agents do not fit into memory: {len(largest):,} {largest.cls.__name__} take"
-            f" {_human(largest.nbytes)} ({largest.nbytes / len(largest):.0f} bytes each), a step"
-            f" needs {LEAST} versions of all populations, {_human(LEAST * total)}, and the workers"
-            f" have {_human(memory)}; use fewer agents or fields, or more workers or memory"
+            f" {size(largest.nbytes)} ({largest.nbytes / len(largest):.0f} bytes each), a step"
+            f" needs {LEAST} versions of all populations, {size(LEAST * total)}, and the workers"
+            f" have {size(memory)}; use fewer agents or fields, or more workers or memory"
         )
     return max(1, min(most, int(_SHARE * memory / total) - LEAST))
-
-
-def _human(size: float) -> str:
-    """Return bytes as people read them.
-
-    Examples
-    --------
-    >>> _human(999), _human(2.5 * 2**30)
-    ('999 B', '2.5 GiB')
-
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

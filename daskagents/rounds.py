@@ -33,7 +33,7 @@ SPAN, WINDOW = 1 << 20, 1 << 17
 _AHEAD = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """A piece of one variable of one round: the file, the name in it, the rows it is about."""
 
@@ -42,7 +42,7 @@ class Source:
     rows: slice | NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fold:
     """What one task writes: some variables of one dimension, of the rounds of one window."""
 

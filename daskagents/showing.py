@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daskagents.closing import rounds_table
+from daskagents.errors import FolderError
 from daskagents.opened import OpenRun
 from daskagents.plotting import moments, numeric
 
@@ -38,6 +40,7 @@ def show_run(run: OpenRun, console: Console) -> None:
         "started": _when(about.get("started")),
         "ended": _when(about.get("ended")),
         "model": about.get("model", ""),
+        "usage": "" if results is None else _usage(run.usage),
         "versions": ", ".join(f"{k} {v}" for k, v in about.get("versions", {}).items()),
     }
     for name, of in about.get("populations", {}).items():
@@ -58,7 +61,7 @@ def rounds_of(run: OpenRun) -> xr.Dataset | None:
     """Return the rounds of a run; None where none is written yet."""
     try:
         results = run.results
-    except FileNotFoundError:
+    except (FolderError, FileNotFoundError):  # none, or just being made
         return None
     return results if "round" in results.sizes else None
 
@@ -68,7 +71,27 @@ def _status(run: OpenRun, results: xr.Dataset | None) -> str:
     said = f"{run.status}, {rounds:,} round{'s' * (rounds != 1)}"
     if results is not None and "n_failed" in results and int(results["n_failed"].sum()):
         said += f", {int(results['n_failed'].sum()):,} failed replies"
-    return said + (" (it is under way, or was killed)" if run.status == "running" else "")
+    if run.status != "running":
+        return said
+    waiting = _closed(run.folder) - rounds
+    more = f"{waiting:,} more closed and not in the results yet; " if waiting > 0 else ""
+    return f"{said} ({more}it is under way, or was killed)"
+
+
+def _closed(folder: Path) -> int:
+    """Return how many rounds a run has closed: the results follow some seconds later."""
+    try:
+        with (folder / "events.jsonl").open(encoding="utf-8", errors="replace") as lines:
+            return sum(line.startswith('{"event": "round"') for line in lines)
+    except FileNotFoundError:
+        return 0
+
+
+def _usage(usage: dict[str, Any]) -> str:
+    """Say what models were asked; nothing where none was."""
+    if not usage.get("calls"):
+        return ""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in usage.items())
 
 
 def _when(stamp: Any) -> str:

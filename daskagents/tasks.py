@@ -50,7 +50,7 @@ own_loop: ContextVar[Loop | None] = ContextVar("own_loop", default=None)
 own_ear: ContextVar[Callable[[str, Any], None] | None] = ContextVar("own_ear", default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """Where a step's task stands: which block of which run, and where it writes.
 
@@ -65,7 +65,7 @@ class Place:
     shared: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bundle:
     """The one result of a step's task: the outcome, and where its replies were written."""
 
@@ -78,7 +78,7 @@ class Bundle:
         return self.outcome.nbytes + (len(self.piece) if self.piece else 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """The small part of a bundle that the client looks at."""
 
@@ -107,7 +107,7 @@ def seal(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sealed:
     """A message whose content is of a class of the user's program, as bytes for the wire."""
 

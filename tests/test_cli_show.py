@@ -118,11 +118,13 @@ def test_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     capsys.readouterr()
     assert main(["plot", "a"]) == 0
     assert capsys.readouterr().out.strip() == str(Path("a", "guess.png"))
+    assert main(["plot", "a", "--kind", "means"]) == 0
+    assert capsys.readouterr().out.strip() == str(Path("a", "guess-means.png"))
     assert main(["plot", "a", "--by", "team", "--out", "means.svg"]) == 0
     assert "<svg" in (tmp_path / "means.svg").read_text()[:500]
     capsys.readouterr()
     for words, said in (
-        (["--variable", "gues"], "'gues' is no variable"),
+        (["--variable", "gues"], "these are guess; did you mean 'guess'?"),
         (["--by", "town"], "there are team"),
         (["--kind", "pie"], "distributions or means"),
         (["--out", "a.doc"], "a.doc"),
@@ -151,7 +153,9 @@ def test_the_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     with model_server() as server:
         found = {finding.what: finding for finding in examine(server.url)}
     assert found["workers"] == Finding(
-        "workers", "ok", "worker processes start, and agree with this one"
+        "workers",
+        "ok",
+        "worker processes start, and a run on one agrees with a run in this process",
     )
     assert found["endpoint"].state == "ok"
     assert found["packages"].state == "ok"

@@ -177,7 +177,7 @@ def test_importing_the_package_waits_for_nothing_that_it_may_not_need() -> None:
     said = (
         "import sys, daskagents as da;"
         "print(sorted({'dask', 'distributed', 'xarray', 'zarr', 'pandas'} & set(sys.modules)));"
-        "print(set(da.__all__) <= set(dir(da)), all(getattr(da, n) is not None for n in da.__all__))"
+        "print(set(da.__all__) <= set(dir(da)), all(hasattr(da, n) for n in da.__all__))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True
