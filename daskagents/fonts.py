@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 #: Families that have Chinese, Japanese and Korean characters, the widest first.
 _ASIAN = (
@@ -69,6 +70,19 @@ def showable(text: str) -> str:
     return "".join(
         c if c.isascii() or ord(c) in known else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def bold(text: str) -> dict[str, Any]:
+    """Return what makes a text bold; one in another script stays as it is.
+
+    Fonts for other scripts often have one weight, and matplotlib complains of each.
+    """
+    import matplotlib as mpl
+
+    if not text.isascii():
+        return {}
+    families = [name for name in mpl.rcParams["font.family"] if name not in asian_fonts()]
+    return {"fontweight": "bold", "fontfamily": families}
 
 
 @cache

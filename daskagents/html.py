@@ -4,28 +4,85 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
+from pathlib import Path
+from reprlib import Repr
+
+_LEFT = ' style="text-align:left"'
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
-def table(title: str, about: Mapping[str, str], rows: Iterable[Iterable[str]] = ()) -> str:
+class Html(str):
+    """What is HTML already, and is shown as it is."""
+
+    __slots__ = ()
+
+
+def table(
+    title: str,
+    about: Mapping[str, str],
+    rows: Iterable[Iterable[str]] = (),
+    head: Iterable[str] = (),
+) -> str:
     """Return a title, facts by name, and rows below them, as HTML; all text is escaped.
+
+    Parameters
+    ----------
+    title
+        What it is.
+    about
+        Facts by name; empty ones are left out.
+    rows, head
+        A table below, and the names of its columns.
 
     Examples
     --------
-    >>> table("<b>", {"agents": "3"})
-    '<div><b>&lt;b&gt;</b><table><tr><th style="text-align:left">agents</th><td>3</td></tr></table></div>'
+    >>> table("<b>", {"agents": "3", "model": ""})
+    '<div><b>&lt;b&gt;</b><table><tr><th style="text-align:left">agents</th><td style="text-align:left">3</td></tr></table></div>'
 
     """  # noqa: E501
-    lines = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th><td>{escape(said)}</td></tr>'
-        for name, said in about.items()
-        if said
-    )
-    more = "".join(
-        "<tr>" + "".join(f'<td style="text-align:left">{escape(c)}</td>' for c in row) + "</tr>"
-        for row in rows
-    )
-    below = f"<table>{more}</table>" if more else ""
-    return f"<div><b>{escape(title)}</b><table>{lines}</table>{below}</div>"
+    lines = "".join(_row([_cell(name, "th"), _cell(said)]) for name, said in about.items() if said)
+    more = "".join(_row(map(_cell, row)) for row in rows)
+    if more:
+        names = _row(_cell(name, "th") for name in head) if head else ""
+        more = f"<table>{names}{more}</table>"
+    return f"<div><b>{_text(title)}</b><table>{lines}</table>{more}</div>"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(said: str, tag: str = "td") -> str:
+    return f"<{tag}{_LEFT}>{_text(said)}</{tag}>"
+
+
+def _text(said: str) -> str:
+    return said if isinstance(said, Html) else escape(said)
+
+
+def link(folder: Path) -> Html:
+    """Return a link to a folder of this machine.
+
+    Examples
+    --------
+    >>> link(Path("/runs/a b"))
+    '<a href="file:///runs/a%20b">/runs/a b</a>'
+
+    """
+    return Html(f'<a href="{escape(folder.absolute().as_uri())}">{escape(str(folder))}</a>')
+
+
+def short(value: object) -> str:
+    """Return how a value is written, cut in the middle where that is long.
+
+    Examples
+    --------
+    >>> short("no"), len(short("no" * 1_000))
+    ("'no'", 60)
+
+    """
+    return _SHORT.repr(value)
 
 
 def size(count: float) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from daskagents import html
 from daskagents.agent import Agent
 from daskagents.errors import AgentError, UsageError
 from daskagents.models.base import Model
 from daskagents.population import Population
 from daskagents.replies import hear
-from daskagents.session import Session
+from daskagents.session import Session, describe_model
 
 
 class LazyMessage:
@@ -23,6 +24,7 @@ class LazyMessage:
 
     def __init__(self, session: Session, step: int, said: Any, name: str) -> None:
         self._session, self._step, self._said, self.name = session, step, said, name
+        self._read: tuple[Any] | None = None
 
     def _enter(self, session: Session) -> Any:
         """Return what enters a step: a handle, or the value if it is from before a checkpoint."""
@@ -44,6 +46,7 @@ class LazyMessage:
         said = self._session.read_said(self._said)
         if said.failure:
             raise AgentError(said.failure)
+        self._read = (said.content,)
         return dict(said.content) if isinstance(said.content, dict) else said.content
 
     @property
@@ -53,9 +56,20 @@ class LazyMessage:
         return "" if content is None else str(content)
 
     def __repr__(self) -> str:
-        if not self._session.executor.done([self._said]):
-            return f"<message of {self.name}, still computing>"
-        return f"<message of {self.name}>"
+        if self._read:  # it is shown once somebody has read it: looking neither waits nor reads
+            return f"<message of {self.name}: {html.short(*self._read)}>"
+        return f"<message of {self.name}{', still computing' * self._waits}>"
+
+    def _repr_html_(self) -> str:
+        state = "still computing" if self._waits else "there, not read yet"
+        return html.table(
+            f"Message of {self.name}",
+            {"content": html.short(*self._read)} if self._read else {"state": state},
+        )
+
+    @property
+    def _waits(self) -> bool:
+        return not self._session.executor.done([self._said])
 
 
 class Named:
@@ -89,6 +103,21 @@ class Named:
 
     def __repr__(self) -> str:
         return f"<{self._population.cls.__name__} {self.name}>"
+
+    def _repr_html_(self) -> str:
+        population = self._population
+        columns = population.table.columns
+        rows = [
+            (
+                name,
+                field.label,
+                html.short(field.item(columns[name], 0) if name in columns else field.default),
+            )
+            for name, field in population.cls.__fields__.items()
+            if not name.startswith("_")
+        ]
+        about = {"agent": population.cls.__name__, "model": describe_model(population.model)}
+        return html.table(self.name, about, rows, ("field", "type", "at the start"))
 
 
 def spawn(agent: Agent, *, model: Model | None = None, name: str | None = None) -> Named:

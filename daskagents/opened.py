@@ -10,7 +10,6 @@ from typing import Any
 import xarray as xr
 
 from daskagents import html
-from daskagents.errors import FolderError
 from daskagents.rounds import open_rounds
 from daskagents.store import read_about
 
@@ -49,33 +48,41 @@ class OpenRun:
         return {name: int(found[name].sum()) if name in found else 0 for name in names}
 
     def __repr__(self) -> str:
-        workflow = self.about.get("workflow", {}).get("name", "?")
-        try:
-            sizes = ", ".join(f"{name}: {size:,}" for name, size in self.results.sizes.items())
-        except FolderError:
-            sizes = "no round yet"
+        workflow, found = self.about.get("workflow", {}).get("name", "?"), self._found()
+        sizes = "no round yet"
+        if found is not None:
+            sizes = ", ".join(f"{name}: {size:,}" for name, size in found.sizes.items())
         return f"<run of {workflow} in {self.folder}: {self.status}; {sizes}>"
 
     def _repr_html_(self) -> str:
-        workflow, populations = self.about.get("workflow", {}), self.about.get("populations", {})
-        try:
-            rounds, usage = f"{self.results.sizes['round']:,}", self.usage
-        except FolderError:
-            rounds, usage = "0", {}
+        workflow, found = self.about.get("workflow", {}), self._found()
+        failed = 0 if found is None or "n_failed" not in found else int(found["n_failed"].sum())
+        usage = {} if found is None else self.usage
         about = {
-            "workflow": workflow.get("name", "?"),
-            "folder": str(self.folder),
+            "folder": html.link(self.folder),
             "status": self.status,
-            "rounds": rounds,
+            "parameters": ", ".join(
+                f"{name}={html.short(value)}"
+                for name, value in workflow.get("parameters", {}).items()
+            ),
             "seed": str(self.about.get("seed", "")),
+            "rounds": "0" if found is None else f"{found.sizes['round']:,}",
             **{
                 name: f"{of.get('agents', 0):,} {of.get('class', '')}"
-                for name, of in populations.items()
+                for name, of in self.about.get("populations", {}).items()
             },
-            "model": self.about.get("model", ""),
+            "model": str(self.about.get("model", "")),
             **{name.replace("_", " "): f"{count:,}" for name, count in usage.items() if count},
+            "failed replies": f"{failed:,}" if failed else "",
         }
-        return html.table("Run", about)
+        return html.table(f"Run of {workflow.get('name', '?')}", about)
+
+    def _found(self) -> xr.Dataset | None:
+        """Return the results; None where none are written, or the folder is gone."""
+        try:
+            return self.results
+        except OSError:
+            return None
 
 
 def open_run(folder: str | os.PathLike[str]) -> OpenRun:

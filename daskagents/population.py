@@ -133,11 +133,16 @@ class Population:
             "model": describe_model(self.model),
         }
         fields = [
-            (name, field.label, "given" if name in self.table.columns else repr(field.default))
+            (
+                name,
+                field.label,
+                "given" if name in self.table.columns else html.short(field.default),
+            )
             for name, field in self.cls.__fields__.items()
             if not name.startswith("_")
         ]
-        return html.table(f"Population of {self.cls.__name__}", about, fields)
+        head = ("field", "type", "at the start")
+        return html.table(f"Population of {self.cls.__name__}", about, fields, head)
 
     def reply(self, content: Any = None) -> Any:
         """Send a message to all these agents, and return what they reply, still computing.

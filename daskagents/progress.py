@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
+from importlib import import_module
 from typing import Any, Self
 
 from rich.console import Console
@@ -44,8 +47,37 @@ class Snapshot:
         return " · ".join([*parts, f"{self.seconds:.0f} s"])
 
 
+class _Cell:
+    """A bar and a line in the output of a notebook's cell, renewed by a thread until the end.
+
+    rich needs ipywidgets for this, and shows nothing without them.
+    """
+
+    def __init__(self, page: Callable[[], dict[str, str]]) -> None:
+        self._page = page
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="progress", daemon=True)
+        self._shown: Any = None
+
+    def start(self) -> None:
+        """Show it."""
+        display = import_module("IPython.display").display
+        self._shown = display(self._page(), raw=True, display_id=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show it a last time, and leave it there."""
+        self._end.set()
+        self._thread.join()
+        self._shown.update(self._page(), raw=True)
+
+    def _renew(self) -> None:
+        while not self._end.wait(0.5):
+            self._shown.update(self._page(), raw=True)
+
+
 class Progress:
-    """Shows a run's progress on standard error while a with block lasts.
+    """Shows a run's progress on standard error, or in a notebook, while a with block lasts.
 
     Parameters
     ----------
@@ -63,10 +95,12 @@ class Progress:
     ) -> None:
         self._snapshot = snapshot
         self._rounds = rounds if type(rounds) is int else None
-        self._live: Live | None = None
+        self._shown: Live | _Cell | None = None
         console = Console(stderr=True)
-        if show or (show is None and (sys.stderr.isatty() or console.is_jupyter)):
-            self._live = Live(
+        if console.is_jupyter and show is not False:
+            self._shown = _Cell(self._page)
+        elif show or (show is None and sys.stderr.isatty()):
+            self._shown = Live(
                 get_renderable=self._render,
                 console=console,
                 refresh_per_second=4,
@@ -76,11 +110,21 @@ class Progress:
     def _render(self) -> Text:
         return Text(self._snapshot().line(self._rounds))
 
+    def _page(self) -> dict[str, str]:
+        """Return what a notebook shows, as HTML and as text."""
+        snapshot = self._snapshot()
+        line = snapshot.line(self._rounds)
+        bar = f'<progress value="{snapshot.rounds}" max="{self._rounds}"></progress> '
+        return {
+            "text/html": f"<div>{bar if self._rounds else ''}{escape(line)}</div>",
+            "text/plain": line,
+        }
+
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
+        if self._shown is not None:
+            self._shown.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        if self._shown is not None:
+            self._shown.stop()

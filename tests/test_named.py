@@ -165,7 +165,7 @@ def test_calls_return_at_once_and_run_side_by_side(where: str) -> None:
     assert "still computing" in repr(naps[-1])
     assert [nap.content for nap in naps] == [f"A{at}" for at in range(6)]
     assert time.perf_counter() - start < 2.0  # three naps after one another would be 1.5
-    assert repr(naps[0]) == "<message of A0>"
+    assert repr(naps[0]) == "<message of A0: 'A0'>"
 
 
 @pytest.mark.parametrize(

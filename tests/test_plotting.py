@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,11 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+import daskagents as da
+from daskagents import fonts
 from daskagents.errors import UsageError
-from daskagents.plotting import distributions, means, numeric
+from daskagents.plotting import distributions, means, moments, numeric
 from daskagents.plotting.distributions import MOST_ROWS
-
-WINNER = "#d1495b"
 
 
 def results_of(guess: Any, winner: Any = None, **more: Any) -> xr.Dataset:
@@ -220,8 +222,8 @@ def test_means_of_quarters_of_numbers() -> None:
 
 @pytest.mark.parametrize("band", ["sd", "interval", None])
 def test_bands(band: Any, tmp_path: Path) -> None:
-    figure = means(grouped(), band=band)
-    assert len(figure.axes[0].collections) == (band is not None)
+    figure = means(grouped(), band=band, by="team")
+    assert len(figure.axes[0].collections) == 2 * (band is not None)
     figure.savefig(tmp_path / "picture.png")  # no glyph is missing, or that were an error
 
 
@@ -244,3 +246,185 @@ def test_means_where_all_failed_or_one_round() -> None:
     results["guess"][:] = np.nan
     assert np.isnan(means(results).axes[0].lines[0].get_ydata()).all()
     assert means(grouped(1)).axes[0].lines[0].get_xdata().tolist() == [1]
+
+
+def test_means_keep_far_off_values_apart() -> None:
+    far = np.array([[1e9 + 1, 1e9 + 2, 1e9 + 3], [0.1, 0.1, 0.1], [np.inf, 1.0, np.nan]])
+    values = xr.DataArray(far, dims=("round", "agent"))
+    for lazy in (values, values.chunk({"round": 2, "agent": 1})):
+        mean, spread = moments(lazy)
+        np.testing.assert_allclose(mean, [1e9 + 2, 0.1, 1.0], rtol=1e-15)
+        np.testing.assert_allclose(spread, [np.sqrt(2 / 3), 0, 0], rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("agents", [1, 2, 500])
+@pytest.mark.parametrize("value", [0.0, 7.0, -1e300, 1e300, np.nan, np.inf])
+def test_means_of_odd_values(agents: int, value: float, tmp_path: Path) -> None:
+    for band in ("sd", "interval", None):
+        for rounds in (1, 3):
+            guess = np.full((rounds, agents), value)
+            assert drawn(means(results_of(guess), band=band), tmp_path)  # type: ignore[arg-type]
+
+
+def test_agents_of_which_nothing_is_known_are_in_no_group() -> None:
+    results = grouped()
+    age = np.arange(60) % 30.0
+    age[:5] = np.nan
+    results = results.assign_coords(age=("agent", age), old=("agent", np.where(age > 9, 1.0, age)))
+    labels = [str(line.get_label()) for line in means(results, by="age").axes[0].lines]
+    assert sum(int(label.rpartition("(")[2][:-1]) for label in labels) == 55
+    results["old"][:] = np.nan
+    with pytest.raises(UsageError, match="no agent has a value"):
+        means(results, by="old")
+
+
+def test_one_round_by_group_stands_side_by_side() -> None:
+    (axes,) = means(grouped(1), by="team").axes
+    first, second = (line for line in axes.lines if "(" in str(line.get_label()))
+    assert float(first.get_xdata()[0]) < 1 < float(second.get_xdata()[0])
+    assert list(axes.get_xticks()) == [1]
+
+
+def test_a_part_of_a_run_keeps_its_numbers() -> None:
+    results = results_of(uniform(9, 5)).assign_coords(round=np.arange(9)).isel(round=slice(4, 6))
+    labels = [label.get_text() for label in distributions(results).axes[0].get_yticklabels()]
+    assert labels == ["5", "6"]
+    assert means(results).axes[0].lines[0].get_xdata().tolist() == [5, 6]
+
+
+ANSWERS = [
+    "yes",
+    "no",
+    "5 $ or $x^2$",
+    "_no idea",
+    "two\nlines " + "and more " * 9,
+    "我不知道",
+    "네",
+]
+
+
+def talk(rounds: int = 4, agents: int = 90, more: tuple[str, ...] = ()) -> xr.Dataset:
+    """Return texts, one of them in the first round only, and some agents that failed."""
+    found = np.random.default_rng(2).choice([*ANSWERS, *more], (rounds, agents))
+    found[0, :30] = "once"
+    found[:, -3:] = ""
+    return xr.Dataset({"word": (("round", "agent"), found.astype(np.dtypes.StringDType()))})
+
+
+def bars(figure: Figure) -> list[list[float]]:
+    """Return the heights of the bars, by text."""
+    return [[float(bar.get_height()) for bar in one] for one in figure.axes[0].containers]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_texts_are_drawn_as_shares(lazy: bool, tmp_path: Path) -> None:
+    results = talk()
+    figure = distributions(results.chunk({"agent": 20, "round": 3}) if lazy else results)
+    heights = np.array(bars(figure))
+    assert heights.shape == (8, 4)  # 7 texts, and the others
+    np.testing.assert_allclose(heights.sum(0), 1)
+    words = results["word"].values[:, :-3]
+    texts, counts = np.unique(words, return_counts=True)
+    first = (words == texts[counts.argmax()]).mean(1)
+    np.testing.assert_allclose(heights[0], first)
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]  # type: ignore[union-attr]
+    assert legend[0] == "1 other text" and len(legend) == 8
+    assert any(text.startswith("two lines and") and text.endswith("…") for text in legend)
+    assert drawn(figure, tmp_path)  # no glyph is missing, no dollar begins a formula
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 60])
+def test_texts_of_few_and_many_rounds(rounds: int, tmp_path: Path) -> None:
+    figure = distributions(talk(rounds))
+    assert len(bars(figure)[0]) == min(rounds, MOST_ROWS)
+    assert any("50 of 60 rounds" in text for text in texts(figure)) == (rounds == 60)
+    assert drawn(figure, tmp_path)
+
+
+def test_texts_that_nobody_said_and_texts_that_all_differ(tmp_path: Path) -> None:
+    results = talk()
+    results["word"][1:] = ""
+    np.testing.assert_allclose(np.array(bars(distributions(results))).sum(0), [1, 0, 0, 0])
+    results["word"][:] = ""
+    assert bars(figure := distributions(results)) == [] and drawn(figure, tmp_path)
+    each = np.array([[f"{at}" for at in range(3_000)]], np.dtypes.StringDType())
+    figure = distributions(xr.Dataset({"word": (("round", "agent"), each)}))
+    assert sum(heights[0] for heights in bars(figure)) == pytest.approx(1)
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "993+ other texts"  # type: ignore[union-attr]
+
+
+def test_numbers_come_first_and_texts_have_no_mean() -> None:
+    results = talk().assign(z=(("round", "agent"), uniform(4, 90)))
+    assert distributions(results).axes[0].get_xlabel() == "z"
+    with pytest.raises(UsageError, match=r"'word' is no variable with a number per .* these are z"):
+        means(results, "word")
+    with pytest.raises(UsageError, match="these are z, word"):
+        distributions(results, "wort")
+    with pytest.raises(UsageError, match="no variable has a number"):
+        means(talk())
+
+
+def test_axes_can_be_given(tmp_path: Path) -> None:
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    results = grouped().assign(word=(("round", "agent"), talk(4, 60)["word"].values))
+    left, middle, right = figure.subplots(1, 3)
+    assert distributions(results, "guess", ax=left) is figure
+    assert means(results, ax=middle, by="team") is figure
+    assert distributions(results, "word", ax=right) is figure
+    assert left.patches and middle.lines and right.patches
+    assert "Guess, round by round" in left.get_title(loc="left")
+    assert drawn(figure, tmp_path)
+
+
+class Guesser(da.Agent):
+    team: str = ""
+
+    def reply(self, message: da.Message) -> float:
+        return self.rng.random()
+
+
+def test_a_run_can_be_given_in_three_ways(tmp_path: Path) -> None:
+    def guess(players: Any, rounds: int) -> Iterator[Any]:
+        for _ in range(rounds):
+            yield {"guess": players.reply()}
+
+    players = da.Population(Guesser, {"team": ["red", "blue"] * 10})
+    folder = tmp_path / "run"
+    results = da.run(guess, players, client="sync", out=folder, rounds=3)
+    expected = results["guess"].mean("agent").values
+    for given in (results, da.open_run(folder), folder, str(folder)):
+        assert len(distributions(given).axes[0].patches) == 3
+        np.testing.assert_allclose(means(given).axes[0].lines[0].get_ydata(), expected)
+    for draw in (distributions, means):
+        with pytest.raises(UsageError, match="holds no run"):
+            draw(tmp_path)
+        with pytest.raises(UsageError, match="not of a DataArray"):
+            draw(results["guess"])  # type: ignore[arg-type]
+
+
+def test_what_no_font_has_is_written_as_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stix = fonts._characters(("STIXGeneral",))
+    own = chr(min(stix - fonts._characters(("DejaVu Sans",))))
+    assert fonts.showable(f"naïve {own}") == f"naïve {own.encode('unicode_escape').decode()}"
+    monkeypatch.setattr(fonts, "asian_fonts", lambda: ("STIXGeneral",))
+    with fonts.any_text():
+        assert fonts.showable(f"naïve {own}") == f"naïve {own}"
+        assert "STIXGeneral" not in fonts.bold("round")["fontfamily"]
+        assert fonts.bold("甲") == {}
+    assert fonts.showable("\U0003134a") == "\\U0003134a"
+
+
+def test_each_chunk_is_read_once_or_twice() -> None:
+    def chunk(block_info: Any = None) -> np.ndarray[Any, Any]:
+        with lock:
+            made.append(1)
+        return np.full((1, 1_000), 2.0)
+
+    made: list[int] = []
+    lock = threading.Lock()
+    values = darray.map_blocks(chunk, chunks=((1,) * 30, (1_000,) * 3), meta=np.empty((0, 0)))
+    figure = means(results_of(values))
+    assert len(made) == 90  # each chunk was made once
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), np.full(30, 2.0))
+    distributions(results_of(values))
+    assert len(made) == 90 * 3  # the ends, and the counts

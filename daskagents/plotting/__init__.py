@@ -1,4 +1,4 @@
-"""Pictures of results: each takes what a run returned, and returns a matplotlib figure.
+"""Pictures of results: each takes results or a run directory, and returns a matplotlib figure.
 
 Examples
 --------
@@ -17,8 +17,9 @@ Examples
 >>> _ = plotting.distributions(results), plotting.means(results, by="team")
 """
 
+from daskagents.plotting.counting import moments
 from daskagents.plotting.distributions import distributions
 from daskagents.plotting.means import means
-from daskagents.plotting.variables import moments, numeric
+from daskagents.plotting.variables import numeric
 
 __all__ = ["distributions", "means", "moments", "numeric"]

@@ -10,8 +10,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
-from daskagents.fonts import any_text
-from daskagents.plotting.variables import FAINT, INK, variable_of
+from daskagents.fonts import any_text, bold, showable
+from daskagents.plotting.counting import ends, histograms
+from daskagents.plotting.shares import draw_shares
+from daskagents.plotting.variables import (
+    FAINT,
+    GRID,
+    INK,
+    Source,
+    caption,
+    dataset_of,
+    numeric,
+    round_numbers,
+    title_of,
+    variable_of,
+    write_around,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,40 +45,60 @@ _COLORS = ("#2b4c7e", "#3f88a8", "#8fc1b5")
 
 @dataclass(frozen=True)
 class _Row:
-    """One round of a picture: the shares of the bins, and the value that is marked."""
+    """One round of a picture: its number, the shares of the bins, and what is marked."""
 
-    round: int
+    number: int
     shares: Floats
     marked: float
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What is written: the variable, what is marked, and the caption."""
+
+    name: str
+    mark: str | None
+    caption: str
+
+
 def distributions(
-    results: xr.Dataset, variable: str | None = None, *, mark: str | None = "winner"
+    results: Source,
+    variable: str | None = None,
+    *,
+    mark: str | None = "winner",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw how a variable is distributed over the agents, a row per round, counted from 1.
 
-    What is drawn are histograms over the same bins, made round by round, so a million agents take
-    little more than ten. Each row is as high as its highest bin allows.
+    Numbers are drawn as histograms over the same bins. Each row is as high as its highest bin
+    allows. Of texts, the shares of the most frequent are drawn, as a stacked bar per round.
+
+    The results are read chunk by chunk, so a million agents take little more memory than ten. Of
+    more than 50 rounds, 50 are drawn, evenly spread. Agents that failed (NaN, or an empty text)
+    are left out.
 
     Parameters
     ----------
     results
-        What `run` returned, or ``open_run(...).results``: variables over (round, agents).
+        What `run` returned, an `open_run`, or the path of a run directory.
     variable
-        Which one; None takes the first that has numbers.
+        Which one, over (round, agents); None takes the first that has numbers or, if none has,
+        the first that has texts.
     mark
-        A variable with one number per round, which is marked; None, or a "winner" that is not
-        there, marks nothing.
+        A variable with one number per round, which is marked in the histograms; None, or a
+        "winner" that is not there, marks nothing.
+    ax
+        Where it is drawn; None makes a figure that belongs to no window.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Belongs to no window: show it in a notebook, or ``savefig`` it.
+        Show it in a notebook, or ``savefig`` it.
 
     Raises
     ------
     UsageError
-        If there is no such variable, it has no numbers, or there is no round.
+        If there is no such variable, it has no numbers or texts, or there is no round.
 
     Examples
     --------
@@ -82,16 +116,30 @@ def distributions(
     3
 
     """
+    from matplotlib.figure import Figure
+
+    results = dataset_of(results)
     name = variable_of(results, variable)
-    marks = _marks(results, mark)
     rounds = np.arange(results.sizes["round"])
     if len(rounds) > MOST_ROWS:
         rounds = np.unique(np.linspace(0, len(rounds) - 1, MOST_ROWS).round().astype(int))
-    edges = _edges(results[name], marks)
-    rows = [_row(results[name], int(at), edges, marks) for at in rounds]
-    caption = _caption(results, name, rows)
+        values = results[name].isel(round=rounds)
+    else:
+        values = results[name]
+    numbers, said = round_numbers(results)[rounds], caption(results, name, len(rounds))
     with any_text():
-        return _draw(rows, edges, name, None if marks is None else mark, caption)
+        if name in numeric(results):
+            marks = _marks(results, mark)
+            marks = None if marks is None else marks[rounds]
+            rows, edges = _rows(values, marks, numbers)
+            words = _Words(name, None if marks is None else mark, said)
+            ax = _draw(ax, rows, edges, words)
+        else:
+            if ax is None:
+                figure = Figure(figsize=(8, 4.5), dpi=160, facecolor="white", layout="constrained")
+                ax = figure.add_subplot()
+            draw_shares(ax, values, numbers, name, said)
+    return ax.get_figure(root=True)  # type: ignore[return-value]
 
 
 def _marks(results: xr.Dataset, mark: str | None) -> Floats | None:
@@ -103,78 +151,67 @@ def _marks(results: xr.Dataset, mark: str | None) -> Floats | None:
     return results[mark].values.astype(np.float64)
 
 
+def _rows(
+    values: xr.DataArray, marks: Floats | None, numbers: NDArray[np.int64]
+) -> tuple[list[_Row], Floats]:
+    """Count all rounds; return the edges of the bins, too."""
+    edges = _edges(values, marks)
+    counts = histograms(values, edges)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    marked = np.full(len(shares), np.nan) if marks is None else marks
+    rows = zip(numbers.tolist(), shares, marked.tolist(), strict=True)
+    return [_Row(*row) for row in rows], edges
+
+
 def _edges(values: xr.DataArray, marks: Floats | None) -> Floats:
     """Return the edges of the bins: round numbers, and the finer the more agents there are."""
     from matplotlib.ticker import MaxNLocator
 
-    finite = values.where(np.isfinite(values))
-    ends = [float(finite.min()), float(finite.max())]
-    ends += [] if marks is None else marks[np.isfinite(marks)].tolist()
-    ends = [end for end in ends if np.isfinite(end)] or [0.0, 1.0]
-    low, high = min(ends), max(ends)
+    found = list(ends(values))
+    found += [] if marks is None else marks.tolist()
+    found = [end for end in found if np.isfinite(end)] or [0.0, 1.0]
+    low, high = min(found), max(found)
     if high - low < 1e-9 * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
-    agents = values.sizes[values.dims[1]]
-    bins = max(bins for bins in _BINS if bins <= max(20, 4 * agents**0.5))
+    bins = max(bins for bins in _BINS if bins <= max(20, 4 * values.shape[1] ** 0.5))
     ticks = MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return np.linspace(ticks[0], ticks[-1], bins + 1)
 
 
-def _row(values: xr.DataArray, at: int, edges: Floats, marks: Floats | None) -> _Row:
-    """Count one round."""
-    found = values.isel(round=at).values
-    found = found[np.isfinite(found)]
-    shares = np.histogram(found, edges)[0] / max(1, len(found))
-    return _Row(at + 1, shares, np.nan if marks is None else float(marks[at]))
-
-
-def _caption(results: xr.Dataset, name: str, rows: list[_Row]) -> str:
-    """Say how many agents there are, how many replies are missing, and what is left out."""
-    dim = results[name].dims[1]
-    agents, failed = results.sizes[dim], _failed(results)
-    said = [
-        f"{agents:,} agent{'s' * (agents != 1)}",
-        f"{failed:,} failed repl{'y' if failed == 1 else 'ies'}",
-    ]
-    if len(rows) < results.sizes["round"]:
-        said.append(f"{len(rows)} of {results.sizes['round']:,} rounds")
-    return " · ".join([*said, "each row scaled to its highest bin"])
-
-
-def _failed(results: xr.Dataset) -> int:
-    """Count the replies that failed, over all rounds."""
-    if "n_failed" in results:
-        return int(results["n_failed"].sum())
-    return int(results["failed"].sum()) if "failed" in results else 0
-
-
-def _draw(rows: list[_Row], edges: Floats, name: str, mark: str | None, caption: str) -> Figure:
-    """Draw the rows, the first round on top."""
+def _draw(ax: Axes | None, rows: list[_Row], edges: Floats, words: _Words) -> Axes:
+    """Draw the rows, the first round on top, into what is given or a figure of their own."""
     from matplotlib.colors import LinearSegmentedColormap
+
+    said = f"{words.caption} · each row scaled to its highest bin"
+    if ax is None:
+        ax = _page(len(rows), title_of(words.name), said)
+    else:
+        write_around(ax, words.name, said, pad=22)
+    colors = LinearSegmentedColormap.from_list("rounds", _COLORS)(np.linspace(0, 1, len(rows)))
+    for at, (row, color) in enumerate(zip(rows, colors, strict=True)):
+        _draw_row(ax, at, row, edges, color, size=5 if len(rows) <= 20 else 3)
+    ax.plot([row.marked for row in rows], range(len(rows)), color=_MARK, lw=0.8, ls=":", alpha=0.7)
+    ax.set(xlim=edges[[0, -1]], ylim=(len(rows) - 0.85, -1))
+    ax.set_xlabel(showable(words.name.replace("_", " ")), color=INK, fontsize=10)
+    ax.tick_params(length=0, colors=INK, labelsize=9)
+    ax.spines[:].set_visible(False)
+    ax.grid(axis="x", color=GRID, lw=0.8)
+    ax.set_axisbelow(True)
+    _label(ax, rows, edges, words.mark)
+    return ax
+
+
+def _page(rows: int, title: str, said: str) -> Axes:
+    """Return axes in a figure as high as its rows need, with a title and a caption."""
     from matplotlib.figure import Figure
 
     below, above = 0.85, 0.95  # inches, around the rows
-    inside = len(rows) * min(0.8, max(0.22, 6.5 / len(rows)))
+    inside = rows * min(0.8, max(0.22, 6.5 / rows))
     height = below + inside + above
     figure = Figure(figsize=(8, height), dpi=160, facecolor="white")
-    axes = figure.add_axes((0.08, below / height, 0.8, inside / height))
-    colors = LinearSegmentedColormap.from_list("rounds", _COLORS)(np.linspace(0, 1, len(rows)))
-    for at, (row, color) in enumerate(zip(rows, colors, strict=True)):
-        _draw_row(axes, at, row, edges, color, size=5 if len(rows) <= 20 else 3)
-    axes.plot(
-        [row.marked for row in rows], range(len(rows)), color=_MARK, lw=0.8, ls=":", alpha=0.7
-    )
-    axes.set(xlim=edges[[0, -1]], ylim=(len(rows) - 0.85, -1))
-    axes.set_xlabel(name.replace("_", " "), color=INK, fontsize=10)
-    axes.tick_params(length=0, colors=INK, labelsize=9)
-    axes.spines[:].set_visible(False)
-    axes.grid(axis="x", color="#e6eaee", lw=0.8)
-    axes.set_axisbelow(True)
-    _label(axes, rows, edges, mark)
-    title = f"{name.replace('_', ' ').capitalize()}, round by round"
-    figure.text(0.08, 1 - 0.4 / height, title, color=INK, fontsize=14, fontweight="bold")
-    figure.text(0.08, 0.14 / height, caption, color=FAINT, fontsize=8)
-    return figure
+    figure.text(0.08, 1 - 0.4 / height, title, color=INK, fontsize=14, **bold(title))
+    figure.text(0.08, 0.14 / height, said, color=FAINT, fontsize=8)
+    return figure.add_axes((0.08, below / height, 0.8, inside / height))
 
 
 def _draw_row(axes: Axes, at: int, row: _Row, edges: Floats, color: Any, size: int) -> None:
@@ -189,21 +226,23 @@ def _draw_row(axes: Axes, at: int, row: _Row, edges: Floats, color: Any, size: i
 
 def _label(axes: Axes, rows: list[_Row], edges: Floats, mark: str | None) -> None:
     """Write the rounds on the left, and the values that are marked on the right."""
-    every = -(-len(rows) // 25)
+    pixels = axes.bbox.height  # at 100 dpi a label takes some 18
+    dots = axes.figure.dpi / 100
+    every = -(-len(rows) // int(np.clip(pixels / dots / 18, 2, 25)))
     axes.set_yticks(range(len(rows)))
     axes.set_yticklabels(
-        [str(row.round) if at % every == 0 else "" for at, row in enumerate(rows)], va="bottom"
+        [str(row.number) if at % every == 0 else "" for at, row in enumerate(rows)], va="bottom"
     )
     head: dict[str, Any] = {
         "transform": axes.transAxes,
         "fontsize": 9,
-        "fontweight": "bold",
         "va": "bottom",
     }
-    axes.text(-0.012, 1, "round", color=INK, ha="right", **head)
+    axes.text(-0.012, 1, "round", color=INK, ha="right", **head, **bold("round"))
     if mark is None:
         return
-    axes.text(1.012, 1, mark.replace("_", " "), color=_MARK, **head)
+    marked = showable(mark.replace("_", " "))
+    axes.text(1.012, 1, marked, color=_MARK, **head, **bold(marked))
     decimals = int(np.clip(4 - np.floor(np.log10(edges[-1] - edges[0])), 0, 8))
     for at, row in enumerate(rows[::every]):
         if np.isfinite(row.marked):

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-import dask
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
-from daskagents.fonts import any_text
-from daskagents.plotting.variables import FAINT, INK, variable_of
+from daskagents.fonts import any_text, showable
+from daskagents.plotting.counting import moments_by
+from daskagents.plotting.variables import (
+    COLORS,
+    FAINT,
+    GRID,
+    INK,
+    Source,
+    dataset_of,
+    round_numbers,
+    variable_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 Floats = NDArray[np.float64]
 
 #: Groups that can be told apart; numbers of more values are cut into quarters.
-MOST_GROUPS = 8
-# Okabe and Ito (2008): told apart by people who do not see all colours, too.
-_COLORS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000",
-)  # fmt: skip
+MOST_GROUPS = len(COLORS)
+#: What each kind of band is.
+_BANDS = {"sd": "± 1 standard deviation", "interval": "95 % interval of the mean"}
 
 
 def means(
-    results: xr.Dataset,
+    results: Source,
     variable: str | None = None,
     *,
     by: str | None = None,
@@ -42,9 +51,9 @@ def means(
     Parameters
     ----------
     results
-        What `run` returned, or ``open_run(...).results``: variables over (round, agents).
+        What `run` returned, an `open_run`, or the path of a run directory.
     variable
-        Which one; None takes the first that has numbers.
+        Which one, over (round, agents); None takes the first that has numbers.
     by
         A coordinate of the agents: a line for each of its values, or for each quarter of the
         agents where it has numbers of more than 8 values.
@@ -77,31 +86,42 @@ def means(
     """
     from matplotlib.figure import Figure
 
-    name = variable_of(results, variable)
-    if band not in ("sd", "interval", None):
+    results = dataset_of(results)
+    name = variable_of(results, variable, texts=False)
+    if band is not None and band not in _BANDS:
         raise UsageError(f"band={band!r}: it is 'sd', 'interval' or None")
-    values = results[name]
-    groups = _groups(results, str(values.dims[1]), by)
-    moments = _moments(values, [rows for _, rows in groups])
+    values, numbers = results[name], round_numbers(results)
+    labels, codes = _groups(results, str(values.dims[1]), by)
+    found = moments_by(values, codes, len(labels))
     with any_text():
         if ax is None:
             figure = Figure(figsize=(8, 4.5), dpi=160, facecolor="white", layout="constrained")
             ax = figure.add_subplot()
-        for (label, rows), (mean, spread, count), color in zip(
-            groups, moments, _COLORS, strict=False
-        ):
-            agents = values.shape[1] if rows is None else len(rows)
-            _line(ax, mean, spread, count, color, f"{label} ({agents:,})" if by else name, band)
-        _dress(ax, name, by, band)
-        return ax.figure  # type: ignore[return-value]
+        lines = [
+            _line(ax, numbers + at, mean, spread, count, color, band, len(labels))
+            for at, mean, spread, count, color in zip(
+                _apart(len(numbers), len(labels)), *found, COLORS, strict=False
+            )
+        ]
+        _dress(ax, name, band, numbers)
+        if by is None:
+            lines[0].set_label(name)
+        else:
+            _legend(ax, by, labels, codes, lines)
+    return ax.get_figure(root=True)  # type: ignore[return-value]
+
+
+def _apart(rounds: int, lines: int) -> Floats:
+    """Return how far each group stands from its round: the points of one round side by side."""
+    return np.linspace(-0.5, 0.5, lines) if rounds == 1 and lines > 1 else np.zeros(lines)
 
 
 def _groups(
     results: xr.Dataset, dim: str, by: str | None
-) -> list[tuple[str, NDArray[np.int64] | None]]:
-    """Return the name of each group, and the positions of its agents; None for all."""
+) -> tuple[list[str], NDArray[np.int64] | None]:
+    """Return the names of the groups, and the group of each agent: -1 for none."""
     if by is None:
-        return [("all", None)]
+        return ["all"], None
     known = [str(c) for c, v in results.coords.items() if v.dims == (dim,) and c != dim]
     if by not in known:
         raise UsageError(
@@ -109,65 +129,82 @@ def _groups(
             f" {', '.join(sorted(known)) or 'none'}"
         )
     column = results.coords[by].values
-    distinct = np.unique(column)
+    distinct, codes = np.unique(column, return_inverse=True)
+    if column.dtype.kind == "f" and np.isnan(distinct).any():  # nothing is known of these agents
+        codes = np.where(np.isnan(column), -1, codes)
+        distinct = distinct[~np.isnan(distinct)]
     if column.dtype.kind in "fiu" and len(distinct) > MOST_GROUPS:
-        cuts = np.unique(np.nanquantile(column, [0, 0.25, 0.5, 0.75, 1]))
-        places = np.clip(np.searchsorted(cuts, column, side="right") - 1, 0, len(cuts) - 2)
-        return [
-            (f"{by} {cuts[at]:g} to {cuts[at + 1]:g}", np.flatnonzero(places == at))
-            for at in range(len(cuts) - 1)
-        ]
+        return _quarters(by, column)
     if len(distinct) > MOST_GROUPS:
         raise UsageError(
             f"by={by!r} has {len(distinct):,} values, and {MOST_GROUPS} lines can be told apart;"
             " choose a column with fewer"
         )
-    return [(str(value) or "(none)", np.flatnonzero(column == value)) for value in distinct]
+    if not len(distinct):
+        raise UsageError(f"by={by!r}: no agent has a value there")
+    shown = [f"{value:g}" if column.dtype.kind == "f" else str(value) for value in distinct]
+    return [text or "(none)" for text in shown], codes.astype(np.int64)
 
 
-def _moments(
-    values: xr.DataArray, groups: list[NDArray[np.int64] | None]
-) -> list[tuple[Floats, Floats, Floats]]:
-    """Return mean, standard deviation and count of each group, round by round."""
-    dim = str(values.dims[1])
-    lazy = []
-    for rows in groups:
-        part = values if rows is None else values.isel({dim: rows})
-        part = part.where(np.isfinite(part)).astype(np.float64)
-        lazy.append((part.mean(dim), part.std(dim), part.count(dim)))
-    done: Any = dask.compute(lazy)[0]
-    return [
-        (mean.values, spread.values, count.values.astype(np.float64))
-        for mean, spread, count in done
-    ]
+def _quarters(by: str, column: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Cut numbers into four groups of about one size."""
+    cuts = np.unique(np.nanquantile(column, [0, 0.25, 0.5, 0.75, 1]))
+    places = np.clip(np.searchsorted(cuts, column, side="right") - 1, 0, len(cuts) - 2)
+    labels = [f"{by} {low:g} to {high:g}" for low, high in pairwise(cuts)]
+    return labels, np.where(np.isnan(column), -1, places)
 
 
 def _line(
-    ax: Axes, mean: Floats, spread: Floats, count: Floats, color: str, label: str, band: str | None
-) -> None:
-    rounds = np.arange(1, len(mean) + 1)
-    few = len(mean) <= 40
-    ax.plot(rounds, mean, color=color, lw=1.8, label=label, marker="o" if few else None, ms=4)
-    if band is None:
-        return
+    ax: Axes,
+    numbers: Floats,
+    mean: Floats,
+    spread: Floats,
+    count: Floats,
+    color: str,
+    band: str | None,
+    lines: int,
+) -> Line2D:
+    """Draw the means of one group, and the band around them."""
+    marker = "o" if len(mean) <= 40 else None
+    (line,) = ax.plot(numbers, mean, color=color, lw=1.8, marker=marker, ms=4, zorder=3)
     if band == "interval":
         spread = 1.96 * spread / np.sqrt(np.maximum(count - 1, 1))
-    ax.fill_between(rounds, mean - spread, mean + spread, color=color, alpha=0.16, lw=0)
+    if band is not None and len(mean) == 1:  # a band would have no width
+        ax.errorbar(numbers, mean, np.nan_to_num(spread), color=color, capsize=4, lw=1.2)
+    elif band is not None:
+        inside, edge = (0.18, 0.0) if lines == 1 else (0.1, 0.6)  # bands may lie on each other
+        ax.fill_between(
+            numbers, mean - spread, mean + spread, fc=(color, inside), ec=(color, edge), lw=0.7
+        )
+    return line
 
 
-def _dress(ax: Axes, name: str, by: str | None, band: str | None) -> None:
+def _legend(
+    ax: Axes, by: str, labels: list[str], codes: NDArray[np.int64] | None, lines: list[Line2D]
+) -> None:
+    """Name the lines, with how many agents each is about."""
+    assert codes is not None
+    sizes = np.bincount(codes[codes >= 0], minlength=len(labels))
+    shown = []
+    for line, label, size in zip(lines, labels, sizes, strict=True):
+        line.set_label(f"{label} ({size:,})")
+        shown.append(showable(f"{' ' * label.startswith('_')}{label} ({size:,})"))
+    ax.legend(lines, shown, title=showable(by.replace("_", " ")), frameon=False)
+
+
+def _dress(ax: Axes, name: str, band: str | None, numbers: NDArray[np.int64]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    said = {"sd": "± 1 standard deviation", "interval": "95 % interval of the mean", None: ""}
     ax.set_xlabel("round", color=INK)
-    ax.set_ylabel(f"mean {name.replace('_', ' ')}", color=INK)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylabel(f"mean {showable(name.replace('_', ' '))}", color=INK)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    if len(numbers) == 1:
+        ax.set_xlim(numbers[0] - 1, numbers[0] + 1)
+        ax.set_xticks(numbers)
     ax.tick_params(colors=INK, length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color(FAINT)
-    ax.grid(axis="y", color="#e6eaee", lw=0.8)
+    ax.grid(axis="y", color=GRID, lw=0.8)
     ax.set_axisbelow(True)
-    if by is not None:
-        ax.legend(title=by.replace("_", " "), frameon=False)
     if band is not None:
-        ax.set_title(said[band], loc="right", fontsize=8, color=FAINT)
+        ax.set_title(_BANDS[band], loc="right", fontsize=8, color=FAINT)

@@ -1,14 +1,56 @@
-"""The variables of results that pictures show."""
+"""What pictures are made of: results, however they are given, and the variables in them."""
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
+from daskagents.fonts import bold, showable
+from daskagents.opened import OpenRun, open_run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: What pictures take as results.
+Source = xr.Dataset | OpenRun | str | os.PathLike[str]
 
 #: Colours of words and lines, and of what is beside the point.
-INK, FAINT = "#22303c", "#8a97a3"
+INK, FAINT, GRID = "#22303c", "#8a97a3", "#e6eaee"
+# Okabe and Ito (2008): told apart by people who do not see all colours, too.
+COLORS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000",
+)  # fmt: skip
+
+
+def dataset_of(results: Source) -> xr.Dataset:
+    """Return results as a Dataset: what `run` returned, or a run that is opened or to be opened.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these, or the folder holds no run.
+
+    Examples
+    --------
+    >>> dict(dataset_of(xr.Dataset({"winner": ("round", [1.0, 2.0])})).sizes)
+    {'round': 2}
+
+    """
+    if isinstance(results, xr.Dataset):
+        return results
+    if isinstance(results, str | os.PathLike):
+        results = open_run(results)
+    if not isinstance(results, OpenRun):
+        raise UsageError(
+            "a picture is made of what da.run returned, of a run that is open, or of the path of"
+            f" a run directory, not of a {type(results).__name__}"
+        )
+    return results.results
 
 
 def numeric(results: xr.Dataset) -> list[str]:
@@ -20,47 +62,129 @@ def numeric(results: xr.Dataset) -> list[str]:
     ['guess']
 
     """
-    return sorted(str(name) for name, values in results.data_vars.items() if _is_numeric(values))
+    return _over_agents(results, "fiu")
 
 
-def moments(values: xr.DataArray) -> tuple[list[float], list[float]]:
-    """Return the mean and the standard deviation of those that replied, round by round.
+def textual(results: xr.Dataset) -> list[str]:
+    """Return the names of the variables that have a text per round and agent, sorted.
 
     Examples
     --------
-    >>> moments(xr.DataArray([[1.0, 3.0, np.nan]], dims=("round", "agent")))
-    ([2.0], [1.0])
+    >>> textual(xr.Dataset({"word": (("round", "agent"), [["yes", "no"]])}))
+    ['word']
 
     """
-    means, spreads = [], []
-    for row in values:
-        found = row.values
-        found = found[np.isfinite(found)]
-        means.append(float(found.mean()) if len(found) else np.nan)
-        spreads.append(float(found.std()) if len(found) else np.nan)
-    return means, spreads
+    return _over_agents(results, "TU")
 
 
-def _is_numeric(values: xr.DataArray) -> bool:
-    return values.ndim == 2 and values.dims[0] == "round" and values.dtype.kind in "fiu"
+def _over_agents(results: xr.Dataset, kinds: str) -> list[str]:
+    return sorted(
+        str(name)
+        for name, values in results.data_vars.items()
+        if values.ndim == 2 and values.dims[0] == "round" and values.dtype.kind in kinds
+    )
 
 
-def variable_of(results: xr.Dataset, wanted: str | None) -> str:
+def variable_of(results: xr.Dataset, wanted: str | None, *, texts: bool = True) -> str:
     """Return the name of the variable to draw: the wanted one, or the first with numbers.
+
+    Parameters
+    ----------
+    results
+        The results.
+    wanted
+        A name; None takes the first with numbers or, if there is none, with texts.
+    texts
+        Whether one with texts will do.
 
     Raises
     ------
     UsageError
         If there is none, or no round.
+
+    Examples
+    --------
+    >>> variable_of(xr.Dataset({"guess": (("round", "agent"), [[1.0]])}), None)
+    'guess'
+
     """
-    found = numeric(results)
+    found = numeric(results) + (textual(results) if texts else [])
+    what = "a number or a text" if texts else "a number"
     if not results.sizes.get("round"):
         raise UsageError("the results have no round, so there is nothing to draw")
     if wanted is not None and wanted not in found:
         raise UsageError(
-            f"{wanted!r} is no variable with a number per round and agent; these are"
+            f"{wanted!r} is no variable with {what} per round and agent; these are"
             f" {', '.join(found) or 'not in these results'}"
         )
     if not found:
-        raise UsageError("no variable has a number per round and agent")
+        raise UsageError(f"no variable has {what} per round and agent")
     return wanted or found[0]
+
+
+def round_numbers(results: xr.Dataset) -> NDArray[np.int64]:
+    """Return the rounds as people count them, from 1; of a part of a run those of the run.
+
+    Examples
+    --------
+    >>> round_numbers(xr.Dataset({"winner": ("round", [1.0, 2.0])}, {"round": [4, 5]}))
+    array([5, 6])
+
+    """
+    found = results.indexes.get("round")
+    if found is None or found.dtype.kind not in "iu":
+        return np.arange(1, results.sizes["round"] + 1)
+    return np.asarray(found, np.int64) + 1
+
+
+def caption(results: xr.Dataset, name: str, shown: int) -> str:
+    """Say how many agents there are, how many replies are missing, and what is left out.
+
+    Parameters
+    ----------
+    results
+        The results.
+    name
+        The variable.
+    shown
+        How many rounds of it are drawn.
+
+    """
+    agents, failed = results[name].shape[1], _failed(results)
+    said = [
+        f"{agents:,} agent{'s' * (agents != 1)}",
+        f"{failed:,} failed repl{'y' if failed == 1 else 'ies'}",
+    ]
+    if shown < results.sizes["round"]:
+        said.append(f"{shown} of {results.sizes['round']:,} rounds")
+    return " · ".join(said)
+
+
+def _failed(results: xr.Dataset) -> int:
+    """Count the replies that failed, over all rounds."""
+    if "n_failed" in results:
+        return int(results["n_failed"].sum())
+    return int(results["failed"].sum()) if "failed" in results else 0
+
+
+def title_of(name: str) -> str:
+    """Return the title of a picture.
+
+    Examples
+    --------
+    >>> title_of("last_guess")
+    'Last guess, round by round'
+
+    """
+    name = showable(name.replace("_", " "))
+    return f"{name[:1].upper()}{name[1:]}, round by round"
+
+
+def write_around(ax: Axes, name: str, said: str, pad: float = 12) -> None:
+    """Write a title above axes, and a caption below them."""
+    title = title_of(name)
+    ax.set_title(title, loc="left", color=INK, fontsize=13, pad=pad, **bold(title))
+    ax.annotate(
+        said, (0, 0), (0, -44), xycoords="axes fraction", textcoords="offset points",
+        fontsize=8, color=FAINT,
+    )  # fmt: skip
