@@ -14,7 +14,8 @@ from daskagents.errors import AgentError, FieldError, UsageError
 from daskagents.fields import MISSING, Field, make_field
 from daskagents.message import Message
 from daskagents.models.base import Answer, Request
-from daskagents.rng import Draws, Rng, step_key
+from daskagents.rng import Draws, Rng
+from daskagents.words import step_key
 
 if TYPE_CHECKING:
     from daskagents.host import Host

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
-from daskagents.rng import Draws, Rng, Words
+from daskagents.rng import Draws, Rng
+from daskagents.words import Words
 
 #: A number for all rows, or one for each.
 Each: TypeAlias = Any

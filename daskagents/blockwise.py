@@ -19,8 +19,9 @@ from daskagents.forms import absent, collect_arrays, hide, only
 from daskagents.host import Host
 from daskagents.message import Message
 from daskagents.models.base import Answer, Request
-from daskagents.rng import Draws, step_key
+from daskagents.rng import Draws
 from daskagents.rows import put
+from daskagents.words import step_key
 
 
 class Values(np.ndarray[Any, Any]):

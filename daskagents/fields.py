@@ -176,6 +176,16 @@ class Field:
         """Return values of this field, already coerced, as a column."""
         return self._codec.column(values)
 
+    def numbers(self, values: Sequence[Any]) -> Column | None:
+        """Return numbers or bools as a column all at once; None if some must be looked at."""
+        types = set(map(type, values))
+        mask = None
+        if self.optional and NoneType in types:
+            types.discard(NoneType)
+            mask = np.array([value is None for value in values])
+        codec = self._codec
+        return codec.numbers(values, types, mask) if isinstance(codec, Number) else None
+
     def tolist(self, column: Column) -> list[Any]:
         """Return all values of a column, as Python objects."""
         with self._reading():

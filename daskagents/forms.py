@@ -152,14 +152,13 @@ def collect(
     at = np.flatnonzero(~failed)
     fine = replies if len(at) == len(replies) else [replies[row] for row in at.tolist()]
     errors: dict[int, ReplyError] = {}
-    values = _by_name(form, fine)
-    if values is None:  # some reply is odd: look at each
-        at, values, errors = _one_by_one(form, fine, at)
-    columns = {}
-    for (name, kind), part in zip(form.kinds, values, strict=True):
-        columns[name] = part
-        if len(at) < len(replies):
-            columns[name] = _column(kind, [_BLANK[kind]] * len(replies)).put(at, part)
+    columns = _by_name(form, fine)
+    if columns is None:  # some reply is odd: look at each
+        at, columns, errors = _one_by_one(form, fine, at)
+    if len(at) < len(replies):
+        for name, kind in form.kinds:
+            blanks = _column(kind, [_BLANK[kind]] * len(replies))
+            columns[name] = blanks.put(at, columns[name])
     return columns, errors
 
 
@@ -241,25 +240,29 @@ def only(form: Form, columns: Mapping[str, Column]) -> Any:
     return values[""] if form.single else values or None
 
 
-def _by_name(form: Form, replies: list[Any]) -> list[Column] | None:
+def _by_name(form: Form, replies: list[Any]) -> dict[str, Column] | None:
     """Return the columns of all replies at once if they are as the form says, else None."""
     if not form.kinds:
-        return [] if all(reply is None for reply in replies) else None
-    rows = [replies]
-    if not form.single:
-        names = [name for name, _ in form.kinds]
-        if set(map(type, replies)) != {dict} or set(map(len, replies)) != {len(names)}:
+        return {} if all(reply is None for reply in replies) else None
+    if form.single:
+        return columns_of(form, [replies])
+    names = [name for name, _ in form.kinds]
+    if set(map(type, replies)) != {dict} or set(map(len, replies)) != {len(names)}:
+        return None
+    try:
+        return columns_of(form, [list(map(itemgetter(name), replies)) for name in names])
+    except KeyError:
+        return None
+
+
+def columns_of(form: Form, values: list[list[Any]]) -> dict[str, Column] | None:
+    """Return columns of values, a list for each name of the form; None if some value is odd."""
+    columns = {}
+    for (name, kind), each in zip(form.kinds, values, strict=True):
+        if not set(map(type, each)) <= _PLAIN[kind]:
             return None
         try:
-            rows = [list(map(itemgetter(name), replies)) for name in names]
-        except KeyError:
-            return None
-    columns = []
-    for (_, kind), values in zip(form.kinds, rows, strict=True):
-        if not set(map(type, values)) <= _PLAIN[kind]:
-            return None
-        try:
-            columns.append(_column(kind, values))
+            columns[name] = _column(kind, each)
         except (OverflowError, UnicodeEncodeError):
             return None
     return columns
@@ -267,7 +270,7 @@ def _by_name(form: Form, replies: list[Any]) -> list[Column] | None:
 
 def _one_by_one(
     form: Form, replies: list[Any], at: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], list[Column], dict[int, ReplyError]]:
+) -> tuple[NDArray[np.int64], dict[str, Column], dict[int, ReplyError]]:
     """Return which replies fit, their columns, and the errors of the others."""
     fitting: dict[int, list[Any]] = {}
     errors: dict[int, ReplyError] = {}
@@ -276,10 +279,10 @@ def _one_by_one(
             fitting[row] = _fit(form, reply)
         except ReplyError as error:
             errors[row] = error
-    columns = [
-        _column(kind, [values[index] for values in fitting.values()])
-        for index, (_, kind) in enumerate(form.kinds)
-    ]
+    columns = {
+        name: _column(kind, [values[index] for values in fitting.values()])
+        for index, (name, kind) in enumerate(form.kinds)
+    }
     return np.array(list(fitting), np.int64), columns, errors
 
 

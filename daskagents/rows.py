@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from itertools import repeat
-from operator import is_, itemgetter
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,14 @@ from numpy.typing import NDArray
 from daskagents.agent import Agent, unknown_field
 from daskagents.block import Block, Outcome
 from daskagents.columns import Column
-from daskagents.errors import FieldError, ReplyError
+from daskagents.errors import FieldError
 from daskagents.fields import Field
-from daskagents.forms import Form, collect, form_of
 from daskagents.host import Host
 from daskagents.loop import Loop
-from daskagents.rng import Draws, step_key
+from daskagents.replied import Replied
+from daskagents.rng import Draws
+from daskagents.rowloop import row_loop
+from daskagents.words import step_key
 
 
 class Rows:
@@ -43,46 +44,42 @@ class Rows:
             )
             for name in self.cheap
         ]
-        self.after: list[tuple[Any, ...] | None] = [None] * self.n
+        self.after = list(map(list, self.before))
         self.assigned: dict[str, dict[int, Any]] = {}
-        self.replies: list[Any] = [None] * self.n
-        self.form = host.call.form
+        self.replies = Replied(self.n, host.call.form, self._where)
         key = step_key(host.charter.seed, host.charter.name, host.call.step)
         self.draws = Draws(key, block.first + rows)
 
     def run_rows(self) -> None:
         """Run a `def` method for one agent after another."""
-        host, method, cls, cheap = self.host, self.method, self.host.charter.cls, self.cheap
-        after, replies, errors = self.after, self.replies, host.errors
-        each = self.messages if isinstance(self.messages, list) else None
-        message, new, width = self.messages, cls.__new__, len(cheap)
-        values_of, load = _getter(cheap), _setter(tuple(cheap))
-        rng = self.draws.rng(0)
-        move = rng.move
-        columns = zip(*self.before, strict=True) if cheap else repeat((), self.n)
-        for at, (number, row, values) in enumerate(zip(self.ids, self.rows, columns, strict=True)):
-            agent = new(cls)
-            agent.id, agent._row, agent._host = number, row, host
-            move(at)
-            agent.rng = rng
-            load(agent, values)
-            if each is not None:
-                message = each[at]
-            try:
-                replies[at] = method(agent, message)
-                state = agent.__dict__
-                after[at] = values_of(state)
-            except Exception as error:
-                errors[at] = error
-                continue
-            if len(state) != width:
-                self._note(at, state)
+        host, cls, replies = self.host, self.host.charter.cls, self.replies
+
+        def fresh() -> Agent:
+            agent = cls.__new__(cls)
+            agent._host = host
+            return agent
+
+        loop = row_loop(tuple(self.cheap), replies.names)
+        loop(
+            fresh,
+            self.method,
+            self.messages if isinstance(self.messages, list) else repeat(self.messages, self.n),
+            self.ids,
+            self.rows,
+            self.draws.rng(0),
+            self.before,
+            self.after,
+            replies.columns,
+            replies.odd,
+            host.errors,
+            self._note,
+        )
 
     def run_waiting(self, loop: Loop) -> None:
         """Run an `async def` method for as many agents at a time as the process may have."""
         host, method, cls, cheap = self.host, self.method, self.host.charter.cls, self.cheap
         each = self.messages if isinstance(self.messages, list) else None
-        values_of, load, width = _getter(cheap), _setter(tuple(cheap)), len(cheap)
+        width = len(cheap)
         done, told = 0, time.monotonic()
 
         def stopped() -> bool:
@@ -94,22 +91,23 @@ class Rows:
             agent = cls.__new__(cls)
             agent.id, agent._row, agent._host = self.ids[at], self.rows[at], host
             agent.rng = self.draws.rng(at)
-            load(agent, [column[at] for column in self.before])
+            state = agent.__dict__
+            for name, column in zip(cheap, self.before, strict=True):
+                state[name] = column[at]
             try:
                 message = self.messages if each is None else each[at]
-                self.replies[at] = await method(agent, message)
-                state = agent.__dict__
-                self.after[at] = values_of(state)
-                if len(state) != width:
-                    self._note(at, state)
-                if at == 0:
-                    self._announce()
+                reply = await method(agent, message)
+                values = [state[name] for name in cheap]
             except Exception as error:
                 host.errors[at] = error
             except asyncio.CancelledError as error:
                 if stopped():
                     raise
                 host.errors[at] = error  # something that this agent waited for was cancelled
+            else:
+                self._keep(at, reply, values)
+                if len(state) != width:
+                    self._note(at, state)
             done += 1
             if host.on_progress is not None and not done % 16 and time.monotonic() - told > 0.5:
                 told = time.monotonic()
@@ -117,21 +115,25 @@ class Rows:
 
         loop.run_each(one, iter(range(self.n)))
 
+    def _keep(self, at: int, reply: Any, values: list[Any]) -> None:
+        """Keep what an agent replied and became; tell the form if it was the first."""
+        self.replies.put(at, reply)
+        for column, value in zip(self.after, values, strict=True):
+            column[at] = value
+        if at == 0 and self.replies.form is None:
+            self.host.errors |= self.replies.find_form([0])
+            if self.host.on_form is not None and self.replies.form is not None:
+                self.host.on_form(self.replies.form)
+
     def _note(self, at: int, state: dict[str, Any]) -> None:
         """Keep the values an agent assigned to fields that are not read beforehand."""
-        for name in state.keys() - set(self.cheap):
+        others = state.keys() - set(self.cheap)
+        for name in others:
             if name not in self.fields:
                 self.host.errors[at] = FieldError(unknown_field(self.host.charter.cls, name))
                 return
-        for name in state.keys() - set(self.cheap):
+        for name in others:
             self.assigned.setdefault(name, {})[at] = state[name]
-
-    def _announce(self) -> None:
-        """Tell the form of the first row's reply, for which the workflow may be waiting."""
-        if self.form is None:
-            self.form = form_of(self.replies[0], self._where)
-            if self.host.on_form is not None:
-                self.host.on_form(self.form)
 
     @property
     def _where(self) -> str:
@@ -139,11 +141,8 @@ class Rows:
 
     def finish(self) -> Outcome:
         """Check what was assigned and replied, and make the next version of the block."""
-        errors = self.host.errors
-        cheap = self._after_by_column()
-        for name in cheap:
-            cheap[name], wrong = self.fields[name].bulk(cheap[name])
-            errors |= wrong
+        errors, replies = self.host.errors, self.replies
+        columns = self._checked()
         for name, by_row in self.assigned.items():
             at = sorted(by_row)
             values, wrong = self.fields[name].bulk([by_row[row] for row in at])
@@ -151,43 +150,40 @@ class Rows:
             errors |= {at[position]: error for position, error in wrong.items()}
         failed = np.zeros(self.n, bool)
         failed[list(errors)] = True
-        form = self.form or self._first_form(failed)
-        replies, odd = ({}, {}) if form is None else collect(form, self.replies, failed)
+        if replies.form is None:
+            errors |= replies.find_form(np.flatnonzero(~failed).tolist())
+            failed[list(errors)] = True
+        replied, odd = replies.collect(failed)
         errors |= odd
         failed[list(odd)] = True
-        content = _plain(self.replies[0]) if self.n == 1 and not failed[0] else None
-        return self.host.outcome(self._next_block(cheap, failed), form, replies, failed, content)
+        content = _plain(replies.item(0)) if self.n == 1 and not failed[0] else None
+        block = self._next_block(columns, failed)
+        return self.host.outcome(block, replies.form, replied, failed, content)
 
-    def _after_by_column(self) -> dict[str, list[Any]]:
-        """Return the values of the cheap fields after the step, old ones where an agent failed."""
-        if not self.cheap:
-            return {}
-        after = self.after
-        if None in after:
-            before = list(zip(*self.before, strict=True))
-            after = [old if new is None else new for old, new in zip(before, after, strict=True)]
-        return dict(zip(self.cheap, map(list, zip(*after, strict=True)), strict=True))
+    def _checked(self) -> dict[int, Column | None]:
+        """Return the cheap fields that changed, by position; None where not all values fitted."""
+        columns: dict[int, Column | None] = {}
+        for at, name in enumerate(self.cheap):
+            values = self.after[at]
+            if all(map(is_, values, self.before[at])):
+                continue
+            columns[at] = self.fields[name].numbers(values)
+            if columns[at] is None:
+                self.after[at], wrong = self.fields[name].bulk(values)
+                self.host.errors |= wrong
+        return columns
 
-    def _first_form(self, failed: NDArray[np.bool_]) -> Form | None:
-        """Return the form of the first reply that has one; agents before it fail."""
-        for at in np.flatnonzero(~failed).tolist():
-            try:
-                return form_of(self.replies[at], self._where)
-            except ReplyError as error:
-                self.host.errors[at], failed[at] = error, True
-        return None
-
-    def _next_block(self, cheap: dict[str, list[Any]], failed: NDArray[np.bool_]) -> Block:
+    def _next_block(self, cheap: dict[int, Column | None], failed: NDArray[np.bool_]) -> Block:
         """Make the next version of the rows; what did not change is shared with the last."""
         block, rows = self.host.block, self.host.rows
-        columns = dict(block.columns)
-        for name, old in zip(self.cheap, self.before, strict=True):
-            values = cheap[name]
-            if all(map(is_, values, old)):
-                continue
-            for at in np.flatnonzero(failed).tolist():
-                values[at] = old[at]
-            columns[name] = put(columns[name], rows, self.fields[name].column(values), block.n)
+        columns, lost = dict(block.columns), np.flatnonzero(failed).tolist()
+        for at, column in cheap.items():
+            name, values, old = self.cheap[at], self.after[at], self.before[at]
+            if column is None or any(values[row] is not old[row] for row in lost):
+                for row in lost:
+                    values[row] = old[row]
+                column = self.fields[name].column(values)
+            columns[name] = put(columns[name], rows, column, block.n)
         for name, by_row in self.assigned.items():
             kept = {at: value for at, value in by_row.items() if not failed[at]}
             if kept:
@@ -199,27 +195,6 @@ class Rows:
 def put(column: Column, rows: NDArray[np.int64], part: Column, n: int) -> Column:
     """Return a column with some rows replaced by all of `part`, or all rows."""
     return part if len(rows) == n and type(part) is type(column) else column.put(rows, part)
-
-
-def _getter(names: list[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    """Return a function that takes the values of some names out of a dict, as a tuple."""
-    if not names:
-        return lambda state: ()
-    if len(names) == 1:
-        name = names[0]
-        return lambda state: (state[name],)
-    return itemgetter(*names)
-
-
-@cache
-def _setter(names: tuple[str, ...]) -> Callable[[Agent, Sequence[Any]], None]:
-    """Return a function that gives an agent its values, made for these names: a loop is slower."""
-    if not names:
-        return lambda agent, values: None
-    scope: dict[str, Any] = {}
-    targets = ", ".join(f"agent.{name}" for name in names)
-    exec(f"def load(agent, values): ({targets},) = values", scope)
-    return scope["load"]  # type: ignore[no-any-return]
 
 
 def _plain(reply: Any) -> Any:

@@ -55,6 +55,15 @@ class Number(Codec[Plain]):
         found: Sequence[Any] = values if types <= self.exact else array.tolist()
         return found
 
+    def numbers(self, values: Sequence[Any], types: Types, mask: Mask) -> Plain | None:
+        """Return values of these types, None where `mask`, as a column; None if some are odd."""
+        if not types <= self.takes:
+            return None
+        try:
+            return self._column(values, mask)
+        except OverflowError:
+            return None
+
     @abstractmethod
     def convert(self, array: NDArray[Any]) -> NDArray[Any] | None:
         """Return a copy of an array of numbers as this type; None where values may not fit."""
