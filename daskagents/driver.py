@@ -146,7 +146,7 @@ class Driver:
             self._checkpoint()
 
     def _is_done(self, record: Record) -> bool:
-        return all(step.results or self.executor.done(step.parts) for step in record.steps)
+        return all(step.results or self.executor.done(step.bundles) for step in record.steps)
 
     def _close_all(self) -> None:
         while self.pending:
@@ -178,7 +178,7 @@ class Driver:
         self.usage, self.n_failed = self.usage + usage, self.n_failed + n_failed
         self.replies += sum(step.addressed for step in record.steps)
         for step in record.steps:
-            step.bundles, step.parts = [], []
+            step.bundles = []
         remove({str(part.piece) for part in parts} - paths(sources))
         said = {name: value.data for name, value in values.items()}
         self.store.note("round", round=record.number, values=said, **own)
@@ -267,7 +267,7 @@ class Driver:
         with suppress(Exception):
             self.executor.stop(self.session.topic)
             handles = [h for m in self.session.members.values() for h in m.handles]
-            self.executor.cancel([*handles, *(h for s in steps for h in (*s.bundles, *s.parts))])
+            self.executor.cancel([*handles, *(handle for s in steps for handle in s.bundles)])
             self.executor.gather(self._folding or [])
         try:
             self.rounds.write_values()

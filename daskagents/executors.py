@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -36,6 +39,10 @@ class Executor(ABC):
     @abstractmethod
     def submit(self, plan: Plan) -> list[Any]:
         """Start a plan and return a handle for each wanted result."""
+
+    @abstractmethod
+    def wait(self, handles: Sequence[Any]) -> None:
+        """Wait until results are there; raise the error of one that failed."""
 
     @abstractmethod
     def gather(self, handles: Sequence[Any]) -> list[Any]:
@@ -130,6 +137,9 @@ class Here(Executor):
             self._loop = Loop(thread=running)
         return self._loop
 
+    def wait(self, handles: Sequence[Any]) -> None:
+        return None
+
     def gather(self, handles: Sequence[Any]) -> list[Any]:
         return [held.value for held in handles]
 
@@ -196,6 +206,11 @@ class Cluster(Executor):
         # without a time-out, rounds asked for at once would be worked on in any order
         return list(self.client.get(expr, list(plan.wanted), sync=False, fifo_timeout="0s"))
 
+    def wait(self, handles: Sequence[Any]) -> None:
+        self._wait(list(handles))
+        failed = [future for future in handles if future.status in _FAILED]
+        self.client.gather(failed)  # raises
+
     def gather(self, handles: Sequence[Any]) -> list[Any]:
         self._wait(list(handles))
         return list(self.client.gather(list(handles)))
@@ -227,7 +242,8 @@ class Cluster(Executor):
 
     def reload(self, written: Sequence[tuple[str, str]], blocks: Sequence[Any]) -> list[Any]:
         loaded: list[Future] = []
-        for (path, address), block in zip(written, blocks, strict=True):
+        homes = spread(written, self.client.nthreads())
+        for (path, _), address, block in zip(written, homes, blocks, strict=True):
             loaded.append(
                 self.client.submit(
                     tasks.load_state,
@@ -271,6 +287,45 @@ class Cluster(Executor):
         # of ours (of a mean, say) is nobody's own; what nobody holds is let go as well
         for future in handles:
             future.release()
+
+
+def spread(written: Sequence[tuple[str, str]], threads: Mapping[str, int]) -> list[str]:
+    """Return which worker goes on with each block: its holder, but none with more than its share.
+
+    Dask runs a task where its data is, so blocks of short steps gather on one worker in time.
+
+    Parameters
+    ----------
+    written
+        Path and holder of each block; those of a population are in one folder.
+    threads
+        Of each worker.
+
+    Returns
+    -------
+    list of str
+        The addresses; ``""`` where there are no workers.
+
+    Examples
+    --------
+    >>> spread([("c/0", "a"), ("c/1", "a"), ("c/2", "a"), ("c/3", "b")], {"a": 1, "b": 1})
+    ['a', 'a', 'b', 'b']
+    """
+    total = sum(threads.values())
+    sizes = Counter(str(Path(path).parent) for path, _ in written)
+    taken: Counter[tuple[str, str]] = Counter()
+    homes = []
+    for path, holder in written:
+        folder = str(Path(path).parent)
+        home = holder
+        if taken[folder, holder] >= math.ceil(
+            sizes[folder] * threads.get(holder, 0) / (total or 1)
+        ):
+            free = sorted(threads, key=lambda a: (taken[folder, a] / max(threads[a], 1), a))
+            home = free[0] if free else ""
+        taken[folder, home] += 1
+        homes.append(home)
+    return homes
 
 
 def _keys(array: Array) -> list[Any]:

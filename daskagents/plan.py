@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dask._task_spec import Task, TaskRef
+from dask._task_spec import Task
 
 from daskagents import tasks
 from daskagents.block import Call
@@ -56,24 +56,19 @@ def plan_blocks(
 def plan_step(
     name: str, charter: Any, calls: Sequence[BlockCall], call: Call, place: Place, offset: int = 0
 ) -> Plan:
-    """Plan one step: a task per block, and one for the small part of its result.
+    """Plan one step: a task per block.
 
     The key of the task of the j-th addressed block is ``(name, offset + j)``, so that the
-    results are the chunks of one array. Wanted are the bundles, then their parts.
+    results are the chunks of one array.
     """
     graph: dict[Key, Task] = {}
-    bundles: list[Key] = []
-    parts: list[Key] = []
     for position, block in enumerate(calls, offset):
-        key, part = (name, position), (f"part-{name}", position)
+        key = (name, position)
         where = Place(place.topic, place.step, block.index, place.folder, place.shared)
         graph[key] = Task(
             key, tasks.do_step, charter, block.held, call, block.heard, block.mask, where
         )
-        graph[part] = Task(part, tasks.part_of, TaskRef(key))
-        bundles.append(key)
-        parts.append(part)
-    return Plan(graph, [*bundles, *parts])
+    return Plan(graph, list(graph))
 
 
 def plan_each(name: str, function: Any, rows: Sequence[tuple[Any, ...]]) -> Plan:

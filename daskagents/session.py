@@ -89,7 +89,6 @@ class Step:
     masks: list[Mask]
     form: Form | None = None
     bundles: list[Any] = field(default_factory=list)
-    parts: list[Any] = field(default_factory=list)
     results: list[Part] | None = None
 
     @property
@@ -141,7 +140,8 @@ class Session:
         self.direct: dict[str, tuple[Step, str]] = {}
         self.epoch = self.cut = self.generation = 0
         self._settled: OrderedDict[str, tuple[int, list[Any]]] = OrderedDict()
-        self._heard: dict[int, Form] = {}
+        self._forms_heard: dict[int, Form] = {}
+        self._parts_heard: dict[tuple[int, int], Part] = {}
         self._under_way: set[int] = set()
         self._news = threading.Condition()
         self.closed = False
@@ -168,7 +168,10 @@ class Session:
         with self._news:
             step, index = news["at"]
             if "form" in news:
-                self._heard[step] = Form(tuple((name, kind) for name, kind in news["form"]))
+                kinds = tuple((name, kind) for name, kind in news["form"])
+                self._forms_heard[step] = Form(kinds)
+            elif step in self._under_way and "part" in news:
+                self._parts_heard[step, index] = tasks.read_part(news["part"])
             elif step in self._under_way:
                 done, failed, *usage = news["done"]
                 self.live[step, index] = (done, failed, Usage(*usage))
@@ -284,12 +287,10 @@ class Session:
             Place(self.topic, step.number, 0, folder, shared),
             offset,
         )
-        handles = self.executor.submit(plan)
-        bundles, parts = handles[: len(calls)], handles[len(calls) :]
+        bundles = self.executor.submit(plan)
         for call, bundle in zip(calls, bundles, strict=True):
             step.members.handles[call.index] = bundle
         step.bundles += bundles
-        step.parts += parts
 
     def name_of(self, step: Step) -> str:
         """Return the name of the array whose chunks are the results of a step."""
@@ -297,17 +298,17 @@ class Session:
 
     def _first_form(self, step: Step) -> Form | None:
         """Wait for the first row's reply of the block that was started last; return its form."""
-        part = step.parts[-1:]
+        at = len(step.bundles) - 1
         while True:
             with self._news:
-                heard = self._heard.pop(step.number, None)
-                if heard is None and not self.executor.done(part):
+                heard = self._forms_heard.pop(step.number, None)
+                if heard is None and not self.executor.done(step.bundles[at:]):
                     self._news.wait(0.02)
                     continue
             if heard is not None:
                 return heard
-            (result,) = self.executor.gather(part)
-            return result.form  # type: ignore[no-any-return]
+            (result,) = self._parts(step, [at])
+            return result.form
 
     def collect(self, step: Step) -> list[Part]:
         """Wait for a step and return what happened in each block; a `RunError` if too many failed.
@@ -315,17 +316,34 @@ class Session:
         What its tasks could not write where they are is written here.
         """
         if step.results is None:
-            step.results = self.executor.gather(step.parts)
+            step.results = self._parts(step, range(len(step.bundles)))
             if self.store is not None:
                 self.store.keep_pieces(step.number, step.results)
             with self._news:
                 self._under_way.discard(step.number)
                 for index in step.indexes:
                     self.live.pop((step.number, index), None)
+                    self._parts_heard.pop((step.number, index), None)
         failed = sum(part.failed for part in step.results)
         if failed > self.max_failed * step.addressed:
             raise RunError(self._too_many(step, failed))
         return step.results
+
+    def _parts(self, step: Step, places: Sequence[int]) -> list[Part]:
+        """Wait for some blocks of a step; return what they told of themselves, or are asked for."""
+        bundles = [step.bundles[at] for at in places]
+        self.executor.wait(bundles)
+        with self._news:
+            parts = [self._parts_heard.get((step.number, step.indexes[at])) for at in places]
+        silent = [at for at, part in enumerate(parts) if part is None]
+        if silent:  # nothing was told outside a run, or it was lost with a connection
+            name = f"part-{self.name_of(step)}-{places[silent[0]]}"
+            plan = plan_each(name, tasks.part_of, [(bundles[at],) for at in silent])
+            for at, part in zip(
+                silent, self.executor.gather(self.executor.submit(plan)), strict=True
+            ):
+                parts[at] = part
+        return [part for part in parts if part is not None]
 
     def _too_many(self, step: Step, failed: int) -> str:
         parts = step.results or []

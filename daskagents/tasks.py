@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import astuple, dataclass
@@ -89,6 +89,33 @@ class Part:
     form: Form | None
     usage: Usage
     piece: str | bytes | None
+
+    def plain(self) -> list[Any]:
+        """Return it as msgpack knows it."""
+        first = self.first_failure
+        form = None if self.form is None else [list(kind) for kind in self.form.kinds]
+        said = None if first is None else [first.agent, _utf8(first.reason), _utf8(first.where)]
+        usage = list(astuple(self.usage))
+        return [self.rows, self.failed, dict(self.failures), said, form, usage, self.piece]
+
+
+def read_part(plain: Sequence[Any]) -> Part:
+    """Return the part that was told as `Part.plain`."""
+    rows, failed, failures, said, form, usage, piece = plain
+    return Part(
+        rows,
+        failed,
+        failures,
+        None if said is None else Failure(*said),
+        None if form is None else Form(tuple((name, kind) for name, kind in form)),
+        Usage(*usage),
+        piece,
+    )
+
+
+def _utf8(text: str) -> str:
+    """Return a text without what UTF-8 cannot say."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
@@ -176,7 +203,12 @@ def do_step(
             place.topic, {"at": [place.step, place.index], "form": [list(k) for k in form.kinds]}
         ),
     )
-    return Bundle(outcome, None if place.folder is None else _write_piece(outcome, place))
+    if place.folder is None:
+        return Bundle(outcome, None)
+    bundle = Bundle(outcome, _write_piece(outcome, place))
+    if place.shared:  # else its replies travel with it, and the client asks for them
+        tell(place.topic, {"at": [place.step, place.index], "part": part_of(bundle).plain()})
+    return bundle
 
 
 def _loop() -> Loop:

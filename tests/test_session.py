@@ -1,8 +1,12 @@
 import gc
+import math
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -11,12 +15,21 @@ from hypothesis import strategies as st
 from worlds import Odd, Player, Speaker, Waiter, drawn, events, reading, until
 
 import daskagents as da
-from daskagents import models
-from daskagents.block import Usage, pick_rows
+from daskagents import models, tasks
+from daskagents.block import Failure, Usage, pick_rows
 from daskagents.errors import AgentError, RunError
-from daskagents.executors import Here
+from daskagents.executors import Here, spread
+from daskagents.forms import Form
 from daskagents.session import Session, address, describe_model
 from daskagents.table import block_bounds
+
+NUMBER = Form((("", "number"),))
+
+
+def play(people: Any, rounds: int = 1) -> Iterator[Any]:
+    """Ask everybody, round after round."""
+    for _ in range(rounds):
+        yield people.reply()
 
 
 def run(workflow: Any, *args: Any, **options: Any) -> Any:
@@ -39,6 +52,29 @@ def test_blocks_are_addressed_by_their_rows(n: int, size: int, data: st.DataObje
     assert sum(address(bounds, None)[1]) == n and set(address(bounds, None)[2]) == {None}
 
 
+addresses = st.sampled_from("abcd")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["p", "q"]), st.sampled_from(["a", "b", "z", ""]))),
+    st.dictionaries(addresses, st.integers(1, 4)),
+)
+def test_no_worker_goes_on_with_more_than_its_share(
+    written: list[tuple[str, str]], threads: dict[str, int]
+) -> None:
+    paths = [(f"{folder}/{at}", holder) for at, (folder, holder) in enumerate(written)]
+    homes = spread(paths, threads)
+    assert set(homes) <= (set(threads) or {""})
+    for folder in "pq":
+        given = [home for (name, _), home in zip(written, homes, strict=True) if name == folder]
+        for home, count in Counter(given).items():
+            share = threads.get(home, 1) / (sum(threads.values()) or 1)
+            assert count <= math.ceil(len(given) * share)
+    few = dict.fromkeys(threads, 10**6)
+    once = [(f"p{at}/0", holder) for at, holder in enumerate(threads)]
+    assert spread(once, few) == list(threads)
+
+
 def test_forms_belong_to_classes_and_not_to_names() -> None:
     def make(value: Any) -> type[da.Agent]:
         class Cell(da.Agent):  # as a notebook makes it, again and again
@@ -54,7 +90,8 @@ def test_forms_belong_to_classes_and_not_to_names() -> None:
 
 def test_a_notebook_keeps_no_results_that_nobody_holds(cluster2: LocalCluster) -> None:
     def tasks(dask_scheduler: Any) -> list[str]:
-        return [str(key) for key in dask_scheduler.tasks if "part-step" in str(key)]
+        keys = [str(key) for key in dask_scheduler.tasks]
+        return [key for key in keys if "part-" in key or "pick_reply" in key]
 
     with Client(cluster2) as client:
         people = da.Population(Player, 40, block_size=10)
@@ -75,6 +112,42 @@ def test_news_of_a_step_that_is_closed_is_no_news() -> None:
     session._hear({"at": [2, 0], "done": [5, 1, 2, 3, 4]})
     assert session.live == {(3, 0): (5, 1, Usage(2, 3, 4))}
     session.close()
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.5, 1.0])
+def test_blocks_of_which_nothing_was_heard_are_asked(
+    lost: float, cluster2: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """News is lost where a connection breaks and is made again."""
+    expected = run(play, da.Population(Player, 40, block_size=10), rounds=3)
+    hear, heard = Session._hear, []
+
+    def forgetful(session: Session, news: Any) -> None:
+        heard.append(news)
+        if "part" not in news or news["at"][1] >= 4 * lost:
+            hear(session, news)
+
+    monkeypatch.setattr(Session, "_hear", forgetful)
+    for client in (Client(cluster2), "sync"):
+        found = run(play, da.Population(Player, 40, block_size=10), rounds=3, client=client)
+        assert found.drop_vars("seconds").identical(expected.drop_vars("seconds"))
+        if isinstance(client, Client):
+            client.close()
+    assert sum("part" in news for news in heard) == 2 * 3 * 4
+
+
+def test_what_is_told_of_a_block_comes_back_as_it_was() -> None:
+    told = [
+        tasks.Part(3, 0, {}, None, None, Usage(), None),
+        tasks.Part(3, 1, {"E": 1}, Failure(4, "no \ud800", "a.py:1"), NUMBER, Usage(1, 2, 3), "p"),
+    ]
+    for part in told:
+        plain = msgpack.unpackb(msgpack.packb(part.plain()), use_list=True)
+        found = tasks.read_part(plain)
+        if part.first_failure is not None:
+            cured = replace(part.first_failure, reason="no \\ud800")
+            part = replace(part, first_failure=cured)
+        assert found == part
 
 
 # Messages that a workflow makes itself
