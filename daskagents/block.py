@@ -14,6 +14,7 @@ from daskagents.columns import Column
 from daskagents.forms import Form
 from daskagents.message import Message
 from daskagents.models.base import Model
+from daskagents.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,6 @@ class Call:
     step: int
     method: str = "reply"
     form: Form | None = None
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What the models of some agents were asked, and what it cost."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
-from daskagents.block import Usage
 from daskagents.errors import DaskAgentsError, RunError
 from daskagents.executors import Executor
 from daskagents.models.base import Model
@@ -27,6 +26,7 @@ from daskagents.rounds import Rounds, fold, paths, remove
 from daskagents.session import Session, running
 from daskagents.store import Store
 from daskagents.tasks import writing
+from daskagents.usage import Usage
 from daskagents.values import Value
 from daskagents.workflow import Workflow
 

@@ -16,6 +16,10 @@
     └── RunError(RuntimeError)            a run had to stop
 """
 
+from __future__ import annotations
+
+from daskagents.usage import Usage
+
 
 class DaskAgentsError(Exception):
     """The root of all errors that daskagents raises on purpose."""
@@ -42,21 +46,33 @@ class FolderError(UsageError, OSError):
 
 
 class ModelError(DaskAgentsError, RuntimeError):
-    """A model call failed; `calls` and the tokens count what was answered all the same."""
+    """A model call failed.
 
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    Attributes
+    ----------
+    usage : Usage
+        What was answered all the same, and is to be paid.
+    passing : bool
+        Whether the same request may succeed later: a wrapper that tries again looks at this.
+    wait : float
+        Seconds that the endpoint asks to wait before.
+    """
+
+    usage: Usage = Usage()
+    passing: bool = False
+    wait: float = 0.0
 
 
 class EndpointError(ModelError, ConnectionError):
-    """An endpoint cannot be reached, or refuses the request."""
+    """An endpoint cannot be reached, or refuses the request; `status` is 0 without an answer."""
+
+    status: int = 0
 
 
 class AnswerError(ModelError, ValueError):
     """A model answered, and the answer cannot be used."""
 
-    calls = 1
+    usage = Usage(calls=1)
 
 
 class ReplyError(DaskAgentsError, ValueError):

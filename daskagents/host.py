@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskagents.agent import Agent
-from daskagents.block import Block, Call, Charter, Failure, Outcome, Usage
+from daskagents.block import Block, Call, Charter, Failure, Outcome
 from daskagents.columns import Column
 from daskagents.errors import AgentError, DaskAgentsError, ModelError, UsageError
 from daskagents.forms import Form
 from daskagents.models.base import Answer, Request
+from daskagents.usage import Usage
 
 
 @dataclass
@@ -30,15 +31,8 @@ class Host:
     rows: NDArray[np.int64]
     on_progress: Callable[[int, int, Usage], None] | None = None
     on_form: Callable[[Form], None] | None = None
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    usage: Usage = field(default_factory=Usage)
     errors: dict[int, BaseException] = field(default_factory=dict)
-
-    @property
-    def usage(self) -> Usage:
-        """What the model was asked so far."""
-        return Usage(self.calls, self.prompt_tokens, self.completion_tokens)
 
     def fail(self, where: Any, reason: str) -> None:
         """Let the agent at work fail if `where` holds."""
@@ -60,15 +54,10 @@ class Host:
         try:
             answer = await model.chat(request)
         except ModelError as error:
-            self._count(error)
+            self.usage += error.usage
             raise
-        self._count(answer)
+        self.usage += answer.usage
         return answer
-
-    def _count(self, asked: Answer | ModelError) -> None:
-        self.calls += asked.calls
-        self.prompt_tokens += asked.prompt_tokens
-        self.completion_tokens += asked.completion_tokens
 
     def outcome(
         self,

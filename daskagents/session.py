@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from daskagents import tasks
 from daskagents.agent import Agent, behaviour
-from daskagents.block import Call, Charter, Said, Usage
+from daskagents.block import Call, Charter, Said
 from daskagents.cluster import current_client
 from daskagents.columns import Column
 from daskagents.errors import RunError
@@ -32,6 +32,7 @@ from daskagents.models.base import Model
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
 from daskagents.store import Store
 from daskagents.tasks import Mask, Part, Place
+from daskagents.usage import Usage
 
 #: Fraction of agents that may fail in a step.
 MAX_FAILED = 0.01

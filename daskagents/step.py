@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskagents.agent import behaviour, for_blocks
-from daskagents.block import Block, Call, Charter, Heard, Outcome, Said, Usage
+from daskagents.block import Block, Call, Charter, Heard, Outcome, Said
 from daskagents.blockwise import Blockwise
 from daskagents.errors import UsageError
 from daskagents.forms import Form
@@ -22,6 +22,7 @@ from daskagents.host import Host
 from daskagents.loop import Loop
 from daskagents.message import Message
 from daskagents.rows import Rows
+from daskagents.usage import Usage
 
 
 def run_step(

@@ -30,7 +30,6 @@ from daskagents.block import (
     Heard,
     Outcome,
     Said,
-    Usage,
     first_block,
     pick_rows,
 )
@@ -39,6 +38,7 @@ from daskagents.errors import AgentError, DaskAgentsError, RunError
 from daskagents.forms import Form, Kind, as_numpy, blank
 from daskagents.loop import Loop, shared_loop
 from daskagents.step import run_step
+from daskagents.usage import Usage
 
 #: Why a step is not begun.
 STOPPED = "the run that this step belongs to has stopped"

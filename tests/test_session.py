@@ -16,12 +16,13 @@ from worlds import Odd, Player, Speaker, Waiter, drawn, events, reading, until
 
 import daskagents as da
 from daskagents import models, tasks
-from daskagents.block import Failure, Usage, pick_rows
+from daskagents.block import Failure, pick_rows
 from daskagents.errors import AgentError, RunError
 from daskagents.executors import Here, spread
 from daskagents.forms import Form
 from daskagents.session import Session, address, describe_model
 from daskagents.table import block_bounds
+from daskagents.usage import Usage
 
 NUMBER = Form((("", "number"),))
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 import daskagents as da
 from daskagents import rows
-from daskagents.block import Call, Charter, Outcome, Said, Usage, first_block, pick_rows
+from daskagents.block import Call, Charter, Outcome, Said, first_block, pick_rows
 from daskagents.errors import ModelError, UsageError
 from daskagents.forms import Form, as_numpy
 from daskagents.loop import Loop
 from daskagents.models import Answer, Dummy, Model
 from daskagents.step import run_step
+from daskagents.usage import Usage
 
 NUMBER = Form((("", "number"),))
 

@@ -16,6 +16,7 @@ from daskagents.models import schema
 from daskagents.models.base import Answer, Model, Request
 from daskagents.models.endpoint import OPENAI_URL, Endpoint, Secret
 from daskagents.models.grammar import grammar
+from daskagents.usage import Usage
 
 #: What is not for the caller to choose.
 _RESERVED = ("messages", "stream", "n")
@@ -164,7 +165,7 @@ class OpenAI(Model):
 
 def _spent(error: ModelError, calls: int, prompt: int, completion: int) -> ModelError:
     """Note with an error what had been answered, and is to be paid, before it."""
-    error.calls, error.prompt_tokens, error.completion_tokens = calls, prompt, completion
+    error.usage = Usage(calls, prompt, completion)
     return error
 
 
