@@ -16,7 +16,10 @@ from daskagents.plotting import distributions, moments, numeric
 #: Rounds that the table shows: of more, the first and the last.
 _ROWS = 24
 #: What a run itself says of each round, and what has columns of its own here.
-_OWN = {"n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"}
+_OWN = {
+    *("n_failed", "calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries"),
+    *("cost", "seconds", "seconds_waiting"),
+}
 
 
 def show_results(results: xr.Dataset, folder: Path, console: Console | None = None) -> None:

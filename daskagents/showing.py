@@ -91,7 +91,8 @@ def _usage(usage: dict[str, Any]) -> str:
     """Say what models were asked; nothing where none was."""
     if not usage.get("calls"):
         return ""
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in usage.items())
+    known = {name.replace("_", " "): n for name, n in usage.items() if n and n == n}
+    return ", ".join(f"{n:,} {name}" for name, n in known.items())
 
 
 def _when(stamp: Any) -> str:

@@ -35,7 +35,10 @@ from daskagents.errors import EndpointError, UsageError
 from daskagents.session import Session
 
 RUN = Callable[..., xr.Dataset]
-OWN = ["n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"]
+OWN = [
+    *("n_failed", "calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries"),
+    *("cost", "seconds_waiting", "seconds"),
+]
 
 
 def players(n: int = 600, **options: Any) -> da.Population:

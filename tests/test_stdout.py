@@ -60,7 +60,7 @@ def test_one_object_and_nothing_else(tmp_path: Path, where: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     assert told["status"] == "done" and len(told["rounds"]) == 2
-    assert told["usage"] == {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
+    assert "calls" in told["usage"] and not any(told["usage"].values())
     assert (tmp_path / told["picture"]).is_file()
     for who in ("the file", "the workflow", "an agent", "below Python"):
         assert who in done.stderr, who

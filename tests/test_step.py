@@ -472,7 +472,7 @@ class Picky(Model):
             "user",
             {"temperature": 0.5},
         )
-        return Answer(user.text.upper(), None, 2, 3)
+        return Answer(user.text.upper(), None, 2, 3, cost=0.0)
 
 
 def test_chats_are_counted_and_failures_are_failed_agents(own_loop) -> None:
@@ -480,7 +480,7 @@ def test_chats_are_counted_and_failures_are_failed_agents(own_loop) -> None:
     outcome = run_step(charter, block, Call(0), da.Message("hello"), loop=own_loop)
     fine = int((~outcome.failed).sum())
     assert 0 < fine < 40
-    assert outcome.usage == Usage(fine, 2 * fine, 3 * fine)
+    assert outcome.usage.total == Usage(fine, 2 * fine, 3 * fine)
     assert dict(outcome.failures) == {"ModelError": 40 - fine}
     assert set(as_numpy(outcome.replies["text"])) == {"HELLO", ""}
     turns = state(outcome, "_turns", Chatter)

@@ -74,7 +74,7 @@ class Dummy(Model):
             kinds = f"str, a number or {wanted.__name__}" if wanted else "str or a number"
             raise UsageError(f"the answer of a Dummy is a {type(said).__name__}; return {kinds}")
         prompt = sum(len(turn.text.split()) for turn in request.messages)
-        return Answer(text, value, prompt, len(text.split()), self.model)
+        return Answer(text, value, prompt, len(text.split()), self.model, cost=0.0)
 
     def _say(self, request: Request) -> Said:
         """Return what it is told to say."""

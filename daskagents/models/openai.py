@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from functools import lru_cache
@@ -143,7 +144,8 @@ class OpenAI(Model):
             except AnswerError as error:
                 problem = str(error)
                 continue
-            return Answer(text, value, prompt, answered, completion.model, calls)
+            found = Answer(text, value, prompt, answered, completion.model, calls)
+            return msgspec.structs.replace(found, endpoint=self.base_url)
         failure = AnswerError(f"{self.base_url}: {endpoint.redact(problem)}")
         raise _spent(failure, 2, prompt, answered)
 
@@ -165,7 +167,7 @@ class OpenAI(Model):
 
 def _spent(error: ModelError, calls: int, prompt: int, completion: int) -> ModelError:
     """Note with an error what had been answered, and is to be paid, before it."""
-    error.usage = Usage(calls, prompt, completion)
+    error.usage = Usage(calls, prompt, completion, cost=math.nan if calls else 0.0)
     return error
 
 
