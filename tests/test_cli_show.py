@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -167,20 +164,3 @@ def test_the_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert read["endpoint"]["state"] == "problem" and "127.0.0.1:1" in read["endpoint"]["said"]
     assert main(["doctor"]) == 0
     assert "ok      Python: 3." in capsys.readouterr().out
-
-
-def test_completion_of_the_shell() -> None:
-    environment: dict[str, Any] = os.environ | {
-        "_DASKAGENTS_COMPLETE": "complete_bash",
-        "COMP_WORDS": "daskagents do",
-        "COMP_CWORD": "1",
-    }
-    program = "import sys; from daskagents.cli import app; app(prog_name='daskagents')"
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.stdout.split() == ["doctor"], ended.stderr
