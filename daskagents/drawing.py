@@ -8,7 +8,7 @@ from daskagents.errors import UsageError
 from daskagents.opened import open_run
 from daskagents.options import did_you_mean
 from daskagents.plotting import distributions, means, numeric
-from daskagents.plotting.variables import variable_of
+from daskagents.plotting.variables import textual, variable_of
 
 
 def draw(
@@ -50,7 +50,7 @@ def draw(
     try:
         name = variable_of(results, variable)
     except UsageError as error:
-        near = did_you_mean(variable or "", numeric(results))
+        near = did_you_mean(variable or "", numeric(results) + textual(results))
         raise UsageError(f"{error}{near}") from None
     if kind == "means" or by is not None:
         figure, file = means(results, name, by=by), f"{name}-means.png"

@@ -58,6 +58,11 @@ def test_the_workflow_that_is_meant(games: Path) -> None:
     path = games.with_name("again.py")
     games.rename(path)
     assert option_names(str(path))[:2] == ["one", "two"]
+    assert option_names(str(path.rename(path.with_name("helper.py")))) == []  # that one is none
+
+
+def test_a_function_called_like_the_file_need_not_be_the_workflow(games: Path) -> None:
+    assert option_names(str(games.rename(games.with_name("teams.py"))))[0] == "players"
 
 
 @pytest.mark.parametrize("text", ["def game(:", "x = 1", "\0", ""])

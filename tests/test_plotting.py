@@ -134,7 +134,10 @@ def test_variables_are_found_and_chosen() -> None:
     results = results_of(uniform(2, 10), failed=(("round", "agent"), np.zeros((2, 10), bool)))
     results["words"] = (("round", "agent"), np.full((2, 10), "no"))
     results["price"] = (("round", "buyers"), uniform(2, 5))
-    assert numeric(results) == ["guess", "price"]
+    results["amount"] = (("round", "buyers"), uniform(2, 5))
+    results["buyers_failed"] = (("round", "buyers"), np.zeros((2, 5), bool))
+    results["by_level"] = (("round", "level"), uniform(2, 3))  # which is about groups
+    assert numeric(results) == ["guess", "price", "amount"]  # in the order of their coming
     assert distributions(results).axes[0].get_xlabel() == "guess"
     figure = distributions(results, "price")
     assert figure.axes[0].get_xlabel() == "price"

@@ -54,7 +54,7 @@ def dataset_of(results: Source) -> xr.Dataset:
 
 
 def numeric(results: xr.Dataset) -> list[str]:
-    """Return the names of the variables that have a number per round and agent, sorted.
+    """Return the names of the variables that have a number per round and agent, in order.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def numeric(results: xr.Dataset) -> list[str]:
 
 
 def textual(results: xr.Dataset) -> list[str]:
-    """Return the names of the variables that have a text per round and agent, sorted.
+    """Return the names of the variables that have a text per round and agent, in order.
 
     Examples
     --------
@@ -78,11 +78,26 @@ def textual(results: xr.Dataset) -> list[str]:
 
 
 def _over_agents(results: xr.Dataset, kinds: str) -> list[str]:
-    return sorted(
+    """Return variables over (round, agents), of some kinds of values.
+
+    Arrays over groups have two dimensions, too. But it is agents that fail: where the results say
+    of some dimensions which failed, the others are none of agents.
+    """
+    known = {values.dims for values in map(results.get, _flags(results)) if values is not None}
+    return [
         str(name)
         for name, values in results.data_vars.items()
-        if values.ndim == 2 and values.dims[0] == "round" and values.dtype.kind in kinds
-    )
+        if values.ndim == 2
+        and values.dims[0] == "round"
+        and values.dtype.kind in kinds
+        and (not known or values.dims in known)
+    ]
+
+
+def _flags(results: xr.Dataset) -> list[str]:
+    """Return the names under which a run says of each agent whether it failed."""
+    flags = {"agent": "failed"}
+    return [flags.get(dim, f"{dim}_failed") for dim in map(str, results.dims)]
 
 
 def variable_of(results: xr.Dataset, wanted: str | None, *, texts: bool = True) -> str:
