@@ -218,13 +218,20 @@ def _plot(
     folder: Folder,
     variable: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What to draw. \\[default: the first with numbers]"),
+        typer.Option(
+            metavar="NAME",
+            help="What to draw. \\[default: the first with numbers, or else with texts]",
+        ),
     ] = None,
     kind: Annotated[
-        str, typer.Option(metavar="distributions|means", help="Which picture.")
-    ] = "distributions",
+        str | None,
+        typer.Option(
+            metavar="distributions|means",
+            help="Which picture. \\[default: means with --by, else distributions]",
+        ),
+    ] = None,
     by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Means by group of this column.")
+        str | None, typer.Option(metavar="COLUMN", help="Draw the groups of this column apart.")
     ] = None,
     out: Annotated[
         Path | None,

@@ -182,6 +182,8 @@ def test_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert capsys.readouterr().out.strip() == str(Path("a", "guess.png"))
     assert main(["plot", "a", "--kind", "means"]) == 0
     assert capsys.readouterr().out.strip() == str(Path("a", "guess-means.png"))
+    assert main(["plot", "a", "--kind", "distributions", "--by", "team"]) == 0
+    assert capsys.readouterr().out.strip() == str(Path("a", "guess-by-team.png"))
     assert main(["plot", "a", "--by", "team", "--out", "means.svg"]) == 0
     assert "<svg" in (tmp_path / "means.svg").read_text()[:500]
     capsys.readouterr()
