@@ -437,7 +437,7 @@ def test_columns_hold_nothing_of_the_users() -> None:
     for annotation, value in ((Item, Item("a")), (Deal, Deal(())), (Color, Color.RED)):
         column = make_field("Player", "x", annotation).column([value])
         for sent in (pickle.dumps(column), cloudpickle.dumps(column)):
-            assert b"daskagents.columns" in sent
+            assert type(column).__module__.encode() in sent
             assert not any(word.encode() in sent for word in ("Item", "Deal", "Color", __name__))
 
 
