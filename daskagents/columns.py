@@ -10,22 +10,26 @@ import json
 import math
 import tokenize
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from daskagents.coded import Coded, compact_bytes, compact_strings, join
 from daskagents.errors import FolderError, UsageError
 from daskagents.plain import Mask, Plain
-from daskagents.ragged import Ragged, offsets_of, ragged_bytes, ragged_strings
+from daskagents.ragged import Ragged, Texts, offsets_of, ragged_bytes, ragged_strings
 
 __all__ = [
+    "Coded",
     "Column",
     "Mask",
     "Plain",
     "Ragged",
+    "Texts",
+    "compact_bytes",
+    "compact_strings",
     "concat",
     "dump",
     "from_arrays",
@@ -34,10 +38,9 @@ __all__ = [
     "ragged_strings",
     "repeat",
     "strings",
-    "texts",
 ]
 
-Column = Plain | Ragged
+Column = Plain | Texts
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Column:
@@ -52,10 +55,13 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Column:
     if "values" in arrays and _fits(mask, len(arrays["values"])):
         return Plain(arrays["values"], mask)
     if "offsets" in arrays and "data" in arrays:
-        offsets, data = arrays["offsets"], arrays["data"]
-        whole = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(data)
-        if whole and (np.diff(offsets) >= 0).all() and _fits(mask, len(offsets) - 1):
-            return Ragged(offsets, data, mask)
+        rows = Ragged(arrays["offsets"], arrays["data"])
+        if _is_whole(rows):
+            if "codes" not in arrays and _fits(mask, len(rows)):
+                return Ragged(rows.offsets, rows.data, mask)
+            codes = arrays.get("codes")
+            if codes is not None and _are_codes(codes, len(rows)) and _fits(mask, len(codes)):
+                return Coded(codes, rows, mask)
     said = ", ".join(f"{name}: {a.dtype} of {a.shape}" for name, a in arrays.items())
     raise FolderError(f"these arrays are no column, they do not belong together ({said})")
 
@@ -80,9 +86,12 @@ def concat(columns: Sequence[Column]) -> Column:
         ]
         _check_alike(columns, plain)
         return Plain(np.concatenate([c.values for c in plain]), mask)
-    ragged = [column for column in columns if isinstance(column, Ragged)]
-    _check_alike(columns, ragged)
-    lengths = np.concatenate([np.diff(column.offsets) for column in ragged])
+    rows = [column for column in columns if isinstance(column, Texts)]
+    _check_alike(columns, rows)
+    ragged = [column for column in rows if isinstance(column, Ragged)]
+    if len(ragged) < len(rows):
+        return join(rows, mask)
+    lengths = np.concatenate([column.lengths() for column in ragged])
     return Ragged(offsets_of(lengths), np.concatenate([column.data for column in ragged]), mask)
 
 
@@ -97,20 +106,10 @@ def repeat(column: Column, n: int) -> Column:
     mask = None if column.mask is None else np.repeat(column.mask, n)
     if isinstance(column, Plain):
         return Plain(np.repeat(column.values, n), mask)
-    return Ragged(np.arange(n + 1) * len(column.data), np.tile(column.data, n), mask)
+    return Coded(np.zeros(n, np.uint8), ragged_bytes(column.rows()), mask)
 
 
-def texts(column: Ragged) -> list[str]:
-    """Return the texts of a column; ``""`` for None."""
-    data = column.data.tobytes()
-    cuts = pairwise(column.offsets.tolist())
-    if data.isascii():
-        text = data.decode()
-        return [text[start:end] for start, end in cuts]
-    return [data[start:end].decode() for start, end in cuts]
-
-
-def strings(column: Ragged) -> NDArray[Any]:
+def strings(column: Texts) -> NDArray[Any]:
     """Return the texts of a column as an array of StringDType; ``""`` for None.
 
     Examples
@@ -118,7 +117,10 @@ def strings(column: Ragged) -> NDArray[Any]:
     >>> strings(ragged_strings(["a", "bé"]))
     array(['a', 'bé'], dtype=StringDType())
     """
-    return np.array(texts(column), np.dtypes.StringDType())
+    if isinstance(column, Coded):
+        found: NDArray[Any] = strings(column.words)[column.codes]
+        return found
+    return np.array(column.texts(), np.dtypes.StringDType())
 
 
 def dump(arrays: Mapping[str, NDArray[Any]], file: BinaryIO) -> None:
@@ -198,6 +200,18 @@ def _read_array(file: BinaryIO) -> NDArray[Any]:
     if len(data) < size:
         raise ValueError(f"{len(data)} of its {size} bytes are there")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if by_columns else "C")
+
+
+def _is_whole(rows: Ragged) -> bool:
+    """Whether offsets go from the first byte to the last."""
+    offsets = rows.offsets
+    ends = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(rows.data)
+    return bool(ends and (np.diff(offsets) >= 0).all())
+
+
+def _are_codes(codes: NDArray[Any], words: int) -> bool:
+    """Whether each is the number of a word."""
+    return codes.dtype.kind == "u" and codes.ndim == 1 and bool((codes < words).all())
 
 
 def _fits(mask: Mask, n: int) -> bool:

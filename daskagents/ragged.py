@@ -2,19 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskagents.plain import Kind, Mask, Rows
 
+T = TypeVar("T")
+
+
+class Texts(Kind):
+    """Rows of bytes: texts, bytes or packed values, in whatever form they are kept."""
+
+    __slots__ = ()
+
+    @property
+    def label(self) -> str:
+        """The same for texts, bytes and packed values."""
+        return "texts"
+
+    @abstractmethod
+    def row(self, row: int) -> bytes:
+        """Return the bytes of one row."""
+
+    @abstractmethod
+    def rows(self) -> list[bytes]:
+        """Return the bytes of every row."""
+
+    @abstractmethod
+    def each(self, read: Callable[[bytes], T]) -> list[T]:
+        """Return what is read from the bytes of every row; equal rows may share it."""
+
+    @abstractmethod
+    def texts(self) -> list[str]:
+        """Return every row as a text; ``""`` for None."""
+
+    @abstractmethod
+    def lengths(self) -> NDArray[np.int64]:
+        """Return how many bytes each row has."""
+
+    @abstractmethod
+    def take(self, rows: Rows) -> Texts:
+        """Return some rows."""
+
+    @abstractmethod
+    def put(self, rows: NDArray[np.int64], other: Kind) -> Texts:
+        """Return a column with these rows (positions from 0) replaced by all of `other`."""
+
+    def covered(self, rows: NDArray[np.int64], other: Texts) -> bool:
+        """Whether nothing is left of this column once `other` is put into these rows."""
+        n = len(self)
+        return len(rows) == len(other) == n and bool((rows == np.arange(n)).all())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ragged(Kind):
+class Ragged(Texts):
     r"""Texts, bytes or packed values, end to end, and which of them are None.
 
     Parameters
@@ -37,11 +84,6 @@ class Ragged(Kind):
     data: NDArray[np.uint8]
     mask: Mask = None
 
-    @property
-    def label(self) -> str:
-        """The same for texts, bytes and packed values."""
-        return "texts"
-
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -59,6 +101,23 @@ class Ragged(Kind):
         data = self.data.tobytes()
         return [data[start:end] for start, end in pairwise(self.offsets.tolist())]
 
+    def each(self, read: Callable[[bytes], T]) -> list[T]:
+        """Return what is read from the bytes of every row."""
+        return list(map(read, self.rows()))
+
+    def texts(self) -> list[str]:
+        """Return every row as a text; ``""`` for None."""
+        data = self.data.tobytes()
+        cuts = pairwise(self.offsets.tolist())
+        if data.isascii():
+            text = data.decode()
+            return [text[start:end] for start, end in cuts]
+        return [data[start:end].decode() for start, end in cuts]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Return how many bytes each row has."""
+        return np.diff(self.offsets)
+
     def take(self, rows: Rows) -> Ragged:
         """Return some rows; a slice shares the bytes."""
         mask = None if self.mask is None else self.mask[rows]
@@ -70,12 +129,12 @@ class Ragged(Kind):
         cuts = zip(starts.tolist(), ends.tolist(), strict=True)
         return ragged_bytes([data[start:end] for start, end in cuts], mask)
 
-    def put(self, rows: NDArray[np.int64], other: Kind) -> Ragged:
+    def put(self, rows: NDArray[np.int64], other: Kind) -> Texts:
         """Return a column with these rows (positions from 0) replaced by all of `other`."""
-        if not isinstance(other, Ragged):
+        if not isinstance(other, Texts):
             raise self.unlike(other)
-        if not len(rows):
-            return self
+        if not len(rows) or self.covered(rows, other):
+            return other if len(rows) else self
         source = np.full(len(self), -1)
         source[rows] = np.arange(len(other))  # of a row that comes twice, the last
         changed = np.flatnonzero(source >= 0)
@@ -85,8 +144,8 @@ class Ragged(Kind):
             pieces += [data[done : offsets[row]], new]  # what lies between is copied at once
             done = offsets[row + 1]
         pieces.append(data[done:])
-        lengths = np.diff(self.offsets)
-        lengths[rows] = np.diff(other.offsets)
+        lengths = self.lengths()
+        lengths[rows] = other.lengths()
         joined = np.frombuffer(b"".join(pieces), np.uint8)
         return Ragged(offsets_of(lengths), joined, self.put_mask(rows, other))
 

@@ -14,11 +14,10 @@ from daskagents.codec import Codec, Types, misfit
 from daskagents.columns import (
     Mask,
     Plain,
-    Ragged,
-    ragged_bytes,
-    ragged_strings,
+    Texts,
+    compact_bytes,
+    compact_strings,
     strings,
-    texts,
 )
 
 #: The ints that a column or a packed value can hold.
@@ -141,7 +140,7 @@ class Bool(Number):
         return array.astype(bool) if array.dtype.kind == "b" else None
 
 
-class Text(Codec[Ragged]):
+class Text(Codec[Texts]):
     """str: UTF-8."""
 
     exact = frozenset({str})
@@ -173,21 +172,21 @@ class Text(Codec[Ragged]):
             return None
         return values
 
-    def _numpy(self, column: Ragged, optional: bool) -> NDArray[Any]:
+    def _numpy(self, column: Texts, optional: bool) -> NDArray[Any]:
         """Return an array of StringDType, ``""`` for None."""
         return strings(column)
 
-    def _column(self, values: Sequence[Any], mask: Mask) -> Ragged:
-        return ragged_strings(values if mask is None else [value or "" for value in values], mask)
+    def _column(self, values: Sequence[Any], mask: Mask) -> Texts:
+        return compact_strings(values if mask is None else [value or "" for value in values], mask)
 
-    def _values(self, column: Ragged) -> list[Any]:
-        return list(texts(column))
+    def _values(self, column: Texts) -> list[Any]:
+        return column.texts()
 
-    def _item(self, column: Ragged, row: int) -> Any:
+    def _item(self, column: Texts, row: int) -> Any:
         return column.row(row).decode()
 
 
-class Bytes(Codec[Ragged]):
+class Bytes(Codec[Texts]):
     """bytes, as they are."""
 
     exact = frozenset({bytes})
@@ -206,13 +205,13 @@ class Bytes(Codec[Ragged]):
         """Return the values if all are bytes."""
         return values if types <= self.exact else None
 
-    def _column(self, values: Sequence[Any], mask: Mask) -> Ragged:
-        return ragged_bytes(values if mask is None else [value or b"" for value in values], mask)
+    def _column(self, values: Sequence[Any], mask: Mask) -> Texts:
+        return compact_bytes(values if mask is None else [value or b"" for value in values], mask)
 
-    def _values(self, column: Ragged) -> list[Any]:
-        return list(column.rows())
+    def _values(self, column: Texts) -> list[Any]:
+        return column.rows()
 
-    def _item(self, column: Ragged, row: int) -> Any:
+    def _item(self, column: Texts, row: int) -> Any:
         return column.row(row)
 
 
