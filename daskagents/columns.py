@@ -81,9 +81,7 @@ def concat(columns: Sequence[Column]) -> Column:
             [np.zeros(len(c), bool) if c.mask is None else c.mask for c in columns]
         )
     if isinstance(first, Plain):
-        plain = [
-            c for c in columns if isinstance(c, Plain) and c.values.dtype == first.values.dtype
-        ]
+        plain = [c for c in columns if isinstance(c, Plain) and first.is_like(c)]
         _check_alike(columns, plain)
         return Plain(np.concatenate([c.values for c in plain]), mask)
     rows = [column for column in columns if isinstance(column, Texts)]

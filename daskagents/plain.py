@@ -79,7 +79,8 @@ class Plain(Kind):
     Parameters
     ----------
     values
-        float64, int64 or bool, of shape (n,); anything where `mask` is True.
+        float64, int64, bool or, for members of an Enum, an unsigned int, of shape (n,); anything
+        where `mask` is True.
     mask
         bool, of shape (n,), True where the value is None; by default there is no None.
 
@@ -111,10 +112,15 @@ class Plain(Kind):
 
     def put(self, rows: NDArray[np.int64], other: Kind) -> Plain:
         """Return a column with these rows (positions from 0) replaced by all of `other`."""
-        if not isinstance(other, Plain) or other.values.dtype != self.values.dtype:
+        if not isinstance(other, Plain) or not self.is_like(other):
             raise self.unlike(other)
         if not len(rows):
             return self
-        values = self.values.copy()
+        values = self.values.astype(np.result_type(self.values, other.values))
         values[rows] = other.values
         return Plain(values, self.put_mask(rows, other))
+
+    def is_like(self, other: Plain) -> bool:
+        """Whether another can be of the same field: positions in an Enum are ints of any size."""
+        one, two = self.values.dtype, other.values.dtype
+        return one == two or (one.kind in "iu" and two.kind in "iu" and "u" in one.kind + two.kind)

@@ -216,11 +216,12 @@ class Bytes(Codec[Texts]):
 
 
 class Members(Codec[Plain]):
-    """The members of an Enum: their positions in the class, as int64."""
+    """The members of an Enum: their positions in the class, in the smallest unsigned ints."""
 
     def __init__(self, cls: type[Enum]) -> None:
         super().__init__(cls.__name__, int, simple=False)
         self.cls, self.members = cls, list(cls)
+        self.dtype = np.min_scalar_type(len(self.members) - 1)
         # by name: the values of members need not be hashable
         self.codes = {member._name_: code for code, member in enumerate(self.members)}
         values = {m.value: code for code, m in enumerate(cls) if isinstance(m.value, str)}
@@ -252,14 +253,15 @@ class Members(Codec[Plain]):
 
     def _numpy(self, column: Plain, optional: bool) -> NDArray[Any]:
         """Return the names of the members, of StringDType, ``""`` for None."""
-        names = np.array([*self.codes, ""], np.dtypes.StringDType())
-        mask = np.False_ if column.mask is None else column.mask
-        found: NDArray[Any] = names[np.where(mask, -1, column.values)]
+        names = np.array(list(self.codes), np.dtypes.StringDType())
+        found: NDArray[Any] = names[column.values]
+        if column.mask is not None:
+            found[column.mask] = ""
         return found
 
     def _column(self, values: Sequence[Any], mask: Mask) -> Plain:
         codes = [0 if value is None else self.pack(value) for value in values]
-        return Plain(np.array(codes, np.int64), mask)
+        return Plain(np.array(codes, self.dtype), mask)
 
     def _values(self, column: Plain) -> list[Any]:
         return [self.members[code] for code in column.values.tolist()]
