@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,6 +20,12 @@ class Said(msgspec.Struct):
     def text(self) -> str:
         """What was said."""
         return self.content if type(self.content) is str else str(self.content)
+
+
+@lru_cache(maxsize=4_096)  # what all agents are told is counted once
+def _length(text: str) -> int:
+    """Return how many words a text has."""
+    return len(text.split())
 
 
 class Chat(msgspec.Struct):
@@ -39,9 +46,12 @@ class Chat(msgspec.Struct):
     @property
     def words(self) -> list[str]:
         """The words of all messages: what the server takes for tokens."""
-        if len(self.messages) == 1:
-            return self.messages[0].text.split()
-        return " ".join([said.text for said in self.messages]).split()
+        return [word for said in self.messages for word in said.text.split()]
+
+    @property
+    def length(self) -> int:
+        """How many words all messages have together."""
+        return sum([_length(said.text) for said in self.messages])
 
     @property
     def schema(self) -> dict[str, Any] | None:

@@ -39,4 +39,4 @@ class Prefixes:
                 unbroken = False
         while len(seen) > self._most:
             seen.popitem(last=False)
-        return min(found, len(words) - 1)
+        return max(0, min(found, len(words) - 1))

@@ -135,9 +135,8 @@ class Server:
             return refusal(503, "too many requests are waiting")
         chat = read(body, script.refuse, script.ignore)
         written = Writing(script, chat, request, asked, what)
-        words = chat.words
-        cached = self._prefixes.known(words) if self._prefixes and words else 0
-        tokens = Tokens(len(words), written.tokens, cached)
+        cached = self._prefixes.known(chat.words) if self._prefixes else 0
+        tokens = Tokens(chat.length, written.tokens, cached)
         if self._limiter and (wait := self._limiter.wait(sum(tokens[:2]), now)) > 0:
             reply = refusal(429, "Rate limit reached", None, "rate_limit_exceeded")
             reply.headers = self._limiter.told(now)
