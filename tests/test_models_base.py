@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from daskagents.errors import AnswerError, EndpointError, UsageError
+from daskagents.errors import AnswerError, EndpointError, ModelError, UsageError
 from daskagents.message import Message
 from daskagents.models import Answer, Dummy, Model, Request
-from daskagents.models.base import Wrapper
+from daskagents.models.base import Wrapper, alike
 from daskagents.usage import Usage
 
 HELLO = Request((Message("hello"),))
@@ -120,3 +120,18 @@ def test_what_is_wrapped_is_a_model_that_can_be_a_key() -> None:
         Quiet("gpt")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"a Loose, which cannot be hashed.*frozen=True"):
         Quiet(Loose())
+
+
+def test_the_same_error_for_somebody_else() -> None:
+    class OwnError(ModelError):
+        def __init__(self, code: int, where: str) -> None:
+            super().__init__(f"code {code} {where}")
+            self.code = code
+
+    endpoint = EndpointError("gone")
+    endpoint.status, endpoint.wait, endpoint.usage = 503, 2.0, Usage(1)
+    for error in (endpoint, OwnError(3, "there")):
+        other: Any = alike(error, Usage(2))
+        assert other is not error
+        assert str(other) == str(error)
+        assert vars(other) == {**vars(error), "usage": Usage(2)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,10 +46,15 @@ class Request(msgspec.Struct, frozen=True):
 
     def each(self, n: int) -> list[Request]:
         """Return the requests of the single agents that this one stands for, `n` in all."""
+        return [self.part([place]) for place in range(n)] if self.others else [self] * n
+
+    def part(self, places: Sequence[int]) -> Request:
+        """Return the request of some of the agents that this one stands for."""
         if not self.others:
-            return [self] * n
-        rngs = [self.rng, *self.others, *[self.rng] * n][:n]
-        return [msgspec.structs.replace(self, rng=rng, others=()) for rng in rngs]
+            return self
+        named = dict(enumerate([self.rng, *self.others]))
+        rng, *others = (named.get(place, self.rng) for place in places)
+        return msgspec.structs.replace(self, rng=rng, others=tuple(others))
 
 
 class Keeper(Protocol):
@@ -168,6 +175,17 @@ def sound(answers: list[Answer | BaseException]) -> list[Answer | ModelError]:
         told.usage = sum((error.usage for error in errors), Usage())
         raise told
     return kept
+
+
+def alike(error: ModelError, usage: Usage) -> ModelError:
+    """Return the same error for somebody else, with another usage."""
+    try:
+        other = copy.copy(error)
+    except TypeError:  # a user's own error, made from something else than its text
+        other = ModelError(*error.args)
+        other.__dict__.update(error.__dict__)
+    other.usage = usage
+    return other
 
 
 @dataclass(frozen=True)
