@@ -125,7 +125,9 @@ class Endpoint:
         """
         outcome = await self._try("POST", path, body, retries)
         if isinstance(outcome, _Failure):
-            raise EndpointError(outcome.problem)
+            error = EndpointError(outcome.problem)
+            error.status, error.passing, error.wait = outcome.status, outcome.passing, outcome.wait
+            raise error
         return outcome
 
     async def check(self) -> None:
