@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
+from daskagents.errors import ModelError, UsageError
 from daskagents.message import Message
 from daskagents.rng import Rng
 from daskagents.usage import NAMES, Usage
@@ -28,13 +30,51 @@ class Request(msgspec.Struct, frozen=True):
         The agent's random numbers, for models that draw instead of asking.
     keeper
         Who keeps what all workers of the run share; None where nothing is shared.
+    extract
+        Whether to ask for free text first, and then for what the schema wants of it.
+    choices
+        Options, of which the answer is one, and whose probabilities are wanted; the schema is
+        then a Literal of them.
+
+    Raises
+    ------
+    UsageError
+        If `extract` has no schema, or `choices` has another, repeats itself, or holds less than
+        two options or other things than texts and whole numbers.
+
+    Examples
+    --------
+    >>> Request((Message("Tea?"),), choices=("yes", "no")).schema
+    typing.Literal['yes', 'no']
     """
 
     messages: tuple[Message, ...]
-    schema: type[Any] | None = None
+    schema: Any = None
     sampling: dict[str, Any] = {}  # msgspec copies an empty default
     rng: Rng | None = None
     keeper: Keeper | None = None
+    extract: bool = False
+    choices: tuple[str | int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.choices:
+            wanted = _literal(self.choices)
+            if self.schema is None:
+                msgspec.structs.force_setattr(self, "schema", wanted)
+            elif self.schema != wanted:
+                raise UsageError("give schema= or choices=, not both: choices are a schema")
+        if self.extract and self.schema is None:
+            raise UsageError("extract=True needs a schema= to extract into")
+
+
+def _literal(choices: tuple[str | int, ...]) -> Any:
+    """Return options as a type."""
+    fit = all(type(option) in (str, int) and option != "" for option in choices)
+    if not fit or len(choices) < 2 or len(set(choices)) < len(choices):
+        raise UsageError(
+            f"choices={list(choices)!r}: give two or more different texts or whole numbers"
+        )
+    return Literal[choices]
 
 
 class Keeper(Protocol):
@@ -70,7 +110,12 @@ class Answer(msgspec.Struct, frozen=True):
     endpoint
         Where it was asked, such as the base URL; empty where nobody was asked.
     reasoning
-        What the model thought aloud, where the endpoint keeps that apart.
+        What the model thought aloud, where that is kept apart from what it said.
+    how
+        How the value was come by: ``"schema"`` (a JSON schema), ``"grammar"``, ``"extract"`` (from
+        free text, by a second call), ``"repair"`` (the model was shown its error); empty without.
+    probabilities
+        Of the options of the request's ``choices``, where the endpoint tells; else None.
     """
 
     text: str
@@ -85,6 +130,8 @@ class Answer(msgspec.Struct, frozen=True):
     waited: float = 0.0
     endpoint: str = ""
     reasoning: str = ""
+    how: str = ""
+    probabilities: dict[str | int, float] | None = None
 
     @property
     def tokens(self) -> int:
@@ -113,8 +160,40 @@ class Model(ABC):
     async def chat(self, request: Request) -> Answer:
         """Answer one request, or raise a `ModelError`."""
 
+    async def chat_many(self, request: Request, n: int) -> list[Answer | ModelError]:
+        """Answer one request `n` times, each time anew; by default by as many chats.
+
+        Returns
+        -------
+        list of Answer or ModelError
+            An error stands where the answer would, so that one that cannot be used spoils no
+            other. What they took adds up: an answer that came along with others has no calls, and
+            its share of their tokens.
+
+        Raises
+        ------
+        ModelError
+            If there is no answer at all.
+        """
+        asked = [self.chat(request) for _ in range(n)]
+        return sound(await asyncio.gather(*asked, return_exceptions=True))
+
     async def check(self) -> None:
         """Raise an `EndpointError` if this model cannot answer at all; asked once before a run."""
+
+
+def sound(answers: list[Answer | BaseException]) -> list[Answer | ModelError]:
+    """Return answers and the model's errors among them; raise what else went wrong, or all did."""
+    kept: list[Answer | ModelError] = []
+    for answer in answers:
+        if not isinstance(answer, Answer | ModelError):
+            raise answer
+        kept.append(answer)
+    errors = [answer for answer in kept if isinstance(answer, ModelError)]
+    if errors and len(errors) == len(kept):
+        errors[0].usage = sum((error.usage for error in errors[1:]), errors[0].usage)
+        raise errors[0]
+    return kept
 
 
 @dataclass(frozen=True)
