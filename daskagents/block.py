@@ -14,7 +14,7 @@ from daskagents.columns import Column
 from daskagents.forms import Form
 from daskagents.message import Message
 from daskagents.models.base import Model
-from daskagents.usage import Usage
+from daskagents.usage import Tally
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Outcome:
     failed: NDArray[np.bool_]
     failures: Mapping[str, int]
     first_failure: Failure | None
-    usage: Usage
+    usage: Tally
     contents: Any = None
 
     @property

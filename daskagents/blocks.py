@@ -12,17 +12,18 @@ import zarr
 from numpy.typing import NDArray
 
 from daskagents.block import Block
-from daskagents.columns import Column, Ragged, from_arrays, ragged_strings
+from daskagents.columns import Column, Texts, compact_strings, from_arrays
 from daskagents.errors import FolderError
 
-_DIMS = {"values": "agent", "mask": "agent", "offsets": "offset", "data": "byte"}
+_DIMS = {"values": "agent", "codes": "agent", "mask": "agent", "offsets": "offset", "data": "byte"}
 
 
 def write(block: Block, path: Path) -> None:
     """Write a block as one Zarr group, which appears whole or not at all.
 
     A column is one array along ``agent``, or, for text, the ``offsets`` of the agents' values in
-    the bytes ``data``; None is marked in a ``mask``.
+    the bytes ``data``; or, where values repeat, the ``codes`` of the agents' values among those
+    that ``offsets`` and ``data`` hold. None is marked in a ``mask``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
@@ -60,9 +61,9 @@ def read(path: Path) -> Block:
     return Block(int(first), int(n), columns)  # type: ignore[arg-type]
 
 
-def text_column(values: NDArray[Any]) -> Ragged:
-    """Return texts as offsets and bytes."""
-    return ragged_strings(["" if v is None else str(v) for v in values.tolist()])
+def text_column(values: NDArray[Any]) -> Texts:
+    """Return texts as a column."""
+    return compact_strings(["" if v is None else str(v) for v in values.tolist()])
 
 
 __all__ = ["Column", "read", "text_column", "write"]

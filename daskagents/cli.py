@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 import daskagents
-from daskagents import models
-from daskagents.agent import Agent
 from daskagents.arguments import arguments
+from daskagents.choices import free_folder, model_for, pairs, where
 from daskagents.closing import draw_results, show_results
 from daskagents.completing import option_names
 from daskagents.doctor import examine
 from daskagents.drawing import draw
-from daskagents.errors import DaskAgentsError, EndpointError, UsageError
+from daskagents.errors import UsageError
 from daskagents.explaining import explain
-from daskagents.interrupt import INTERRUPTED, own_cluster, quiet_interrupt
-from daskagents.loading import Program, load
-from daskagents.models.base import Model
+from daskagents.interrupt import quiet_interrupt
+from daskagents.loading import load
 from daskagents.models.local import install_model
-from daskagents.population import Population
+from daskagents.reporting import FAILED, WRONG_USE, Doing, one_error, print_json, tell
 from daskagents.running import run
 from daskagents.session import MAX_FAILED
-from daskagents.showing import as_json as run_as_json
 from daskagents.showing import show_run
 from daskagents.stdout import kept_stdout
 from daskagents.workflow import bind
-
-_FAILED, _WRONG_USE = 1, 2
-
-_LOCAL = (
-    "The local model is a very small one: it shows that the system works with a language model."
-    " Its answers say nothing about how people behave, or larger models."
-)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,8 +69,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors have it
             raise
-        _tell(f"{error.format_message()} (see daskagents --help)", "error")
-        return _WRONG_USE
+        tell(f"{error.format_message()} (see daskagents --help)", "error")
+        return WRONG_USE
     return code if isinstance(code, int) else 0
 
 
@@ -107,7 +93,7 @@ def _root(
 @app.command("install-model")
 def _install_model(debug: Debug = False) -> None:
     """Install the weights of the small model that --model local runs."""
-    with _one_error(_Doing(), debug):
+    with one_error(Doing(), debug):
         install_model()
 
 
@@ -185,20 +171,20 @@ def _run(
     debug: Debug = False,
 ) -> None:
     """Run a workflow, show its rounds, and draw what the agents replied."""
-    doing = _Doing(as_json=as_json)
-    with _one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
+    doing = Doing(as_json=as_json)
+    with one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
         if help_workflow and as_json:
             raise UsageError("--help-workflow and --json: give one of them")
-        where = _where(sync, scheduler, workers)
+        place = where(sync, scheduler, workers)
         doing.program = program = load(workflow)
         if help_workflow:
             explain(program, Console())
             return
-        given = arguments(program, _pairs(option or ()), agents)
+        given = arguments(program, pairs(option or ()), agents)
         bind(program.workflow, (), given)
-        doing.folder = folder = out or _free_folder(program.workflow.__name__)
-        asked = _model(model, given.values())
-        with where as client:
+        doing.folder = folder = out or free_folder(program.workflow.__name__)
+        asked = model_for(model, given.values())
+        with place as client:
             results = run(
                 program.workflow,
                 client=client,
@@ -213,16 +199,16 @@ def _run(
         else:
             show_results(results, folder)
     if as_json:
-        _print_json(daskagents.open_run(folder), doing.picture)
+        print_json(daskagents.open_run(folder), doing.picture)
 
 
 @app.command("show")
 def _show(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
     """Show what a run was, and its rounds so far."""
-    with _one_error(_Doing(), debug):
+    with one_error(Doing(), debug):
         run = daskagents.open_run(folder)
         if as_json:
-            _print_json(run, None)
+            print_json(run)
         else:
             show_run(run, Console())
 
@@ -232,13 +218,20 @@ def _plot(
     folder: Folder,
     variable: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What to draw. \\[default: the first with numbers]"),
+        typer.Option(
+            metavar="NAME",
+            help="What to draw. \\[default: the first with numbers, or else with texts]",
+        ),
     ] = None,
     kind: Annotated[
-        str, typer.Option(metavar="distributions|means", help="Which picture.")
-    ] = "distributions",
+        str | None,
+        typer.Option(
+            metavar="distributions|means",
+            help="Which picture. \\[default: means with --by, else distributions]",
+        ),
+    ] = None,
     by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Means by group of this column.")
+        str | None, typer.Option(metavar="COLUMN", help="Draw the groups of this column apart.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -249,7 +242,7 @@ def _plot(
     debug: Debug = False,
 ) -> None:
     """Draw a variable of a run, round by round."""
-    with _one_error(_Doing(), debug):
+    with one_error(Doing(), debug):
         print(draw(folder, variable, kind=kind, by=by, out=out))
 
 
@@ -262,7 +255,7 @@ def _doctor(
     debug: Debug = False,
 ) -> None:
     """Look at what runs need on this machine, and say what to do about what is missing."""
-    with _one_error(_Doing(), debug), quiet_interrupt():
+    with one_error(Doing(), debug), quiet_interrupt():
         console, found = Console(), []
         colors = {"ok": "green", "warning": "yellow", "problem": "bold red"}
         for finding in examine(model):
@@ -274,124 +267,4 @@ def _doctor(
         if as_json:
             print(json.dumps([asdict(finding) for finding in found], indent=1))
     if any(finding.state == "problem" for finding in found):
-        raise typer.Exit(_FAILED)
-
-
-def _print_json(run: Any, picture: Path | None) -> None:
-    """Print all that is known of a run as one JSON object."""
-    print(json.dumps(run_as_json(run, None if picture is None else str(picture)), indent=1))
-
-
-@dataclass
-class _Doing:
-    """What the command is at, for the message of an error."""
-
-    program: Program | None = None
-    folder: Path | None = None
-    picture: Path | None = None
-    as_json: bool = False
-
-    @property
-    def left(self) -> str:
-        """Say where that is which a run left on disk."""
-        if self.folder is None or not (self.folder / "run.json").exists():
-            return ""
-        return f"The rounds until then are in {self.folder}"
-
-
-@contextmanager
-def _one_error(doing: _Doing, debug: bool) -> Iterator[None]:
-    """Turn an error into one message and an exit code."""
-    try:
-        yield
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            traceback.print_exception(error)
-        if isinstance(error, KeyboardInterrupt):
-            _tell("interrupted", "error")
-            code = INTERRUPTED
-        else:
-            _tell(_message(error, doing.program, debug), "error")
-            code = _WRONG_USE if isinstance(error, UsageError | EndpointError) else _FAILED
-        if doing.left and code != _WRONG_USE:
-            _tell(doing.left)
-            if doing.as_json and doing.folder is not None:
-                _print_json(daskagents.open_run(doing.folder), None)
-        raise typer.Exit(code) from None
-
-
-def _message(error: Exception, program: Program | None, debug: bool) -> str:
-    """Return what is to be said of an error."""
-    if isinstance(error, DaskAgentsError):
-        return str(error)
-    line = program.line_of(error) if program else ""
-    hint = "" if debug else " (--debug shows where it comes from)"
-    return f"{line}{type(error).__name__}: {error}{hint}"
-
-
-def _tell(text: str, what: str = "") -> None:
-    """Write something for people to standard error, as it is and on one line."""
-    said = Text(f"{what}: " if what else "", style="bold red").append(
-        text, style="not bold default"
-    )
-    Console(stderr=True).print(said, soft_wrap=True)
-
-
-def _pairs(options: Iterable[str]) -> dict[str, str]:
-    """Split options at their first equals sign."""
-    found = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"-p {option}: give a parameter and its value, such as -p rounds=5")
-        found[name] = value
-    return found
-
-
-def _free_folder(name: str) -> Path:
-    """Return a run directory that is not there yet."""
-    first = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, number = first, 1
-    while folder.exists():
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
-
-
-def _where(sync: bool, scheduler: str | None, workers: int | None) -> Any:
-    """Return a context that gives `run` its client."""
-    given = {"--sync": sync, "--scheduler": scheduler, "--workers": workers}
-    chosen = [name for name, value in given.items() if value]
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)}: give one of them, they exclude each other")
-    known = "sync" if sync else scheduler
-    return own_cluster(workers) if known is None else nullcontext(known)
-
-
-def _model(said: str | None, given: Iterable[Any]) -> Model | None:
-    """Return the model of the run."""
-    populations = [value for value in given if isinstance(value, Population)]
-    if said is None and not any(p.model is None and _waits(p.cls) for p in populations):
-        return None
-    if said in (None, "local"):
-        _tell(_LOCAL)
-        try:
-            return models.local()
-        except UsageError as error:
-            raise UsageError(f"{error}; or choose another model with --model") from None
-    if said == "random":
-        return models.Dummy(answer=None)
-    if said.startswith(("http://", "https://")):
-        return models.OpenAI(base_url=said)
-    return models.OpenAI(said)
-
-
-def _waits(cls: type[Agent]) -> bool:
-    """Whether agents of a class may ask a model: they wait for something in some method."""
-    own = {
-        name
-        for base in cls.__mro__
-        if issubclass(base, Agent) and base is not Agent
-        for name in vars(base)
-    }
-    return any(inspect.iscoroutinefunction(getattr(cls, name)) for name in own)
+        raise typer.Exit(FAILED)

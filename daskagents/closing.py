@@ -8,15 +8,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from daskagents.plotting import distributions, moments, numeric
+from daskagents.plotting.variables import textual
 
 #: Rounds that the table shows: of more, the first and the last.
 _ROWS = 24
-#: What a run itself says of each round, and what has columns of its own here.
-_OWN = {"n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"}
+#: What a run itself says of each round: the columns here, and the variables.
+_SHOWN = {"round", "failed", "calls", "tokens", "seconds"}
+_OWN = {
+    *("n_failed", "calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries"),
+    *("cost", "seconds", "seconds_waiting"),
+}
+
+_MEAN = " (mean ± sd)"
 
 
 def show_results(results: xr.Dataset, folder: Path, console: Console | None = None) -> None:
@@ -35,7 +43,7 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
     console = console or Console()
     said = [f"results  {folder}"]
     if results.sizes.get("round"):
-        console.print(rounds_table(results))
+        show_rounds(results, console)
         if picture := draw_results(results, folder):
             said.append(f"picture  {picture}")
     else:
@@ -44,8 +52,8 @@ def show_results(results: xr.Dataset, folder: Path, console: Console | None = No
 
 
 def draw_results(results: xr.Dataset, folder: Path) -> Path | None:
-    """Draw the first variable that has numbers into the run directory; return the path."""
-    names = numeric(results)
+    """Draw the first variable of numbers, or else of texts, into the run directory."""
+    names = numeric(results) or textual(results)
     if not names or not results.sizes["round"]:
         return None
     picture = folder / f"{names[0]}.png"
@@ -53,13 +61,25 @@ def draw_results(results: xr.Dataset, folder: Path) -> Path | None:
     return picture
 
 
-def rounds_table(results: xr.Dataset) -> Table:
-    """Return a table with a row per round, counted from 1; of many the first and the last."""
+def show_rounds(results: xr.Dataset, console: Console) -> None:
+    """Show a table with a row per round, counted from 1; of many the first and the last.
+
+    What the workflow yielded and there is no room for is named below the table.
+
+    Parameters
+    ----------
+    results
+        What a run returned, with at least one round.
+    console
+        Where it is shown.
+
+    """
     count = results.sizes["round"]
     rounds = list(range(count))
     if count > _ROWS:
         rounds = [*rounds[: _ROWS // 2], *rounds[-_ROWS // 2 :]]
     columns = _columns(results.isel(round=rounds), [at + 1 for at in rounds])
+    left_out = _too_wide(columns, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
@@ -67,7 +87,22 @@ def rounds_table(results: xr.Dataset) -> Table:
         if count > _ROWS and place == _ROWS // 2:
             table.add_row("...")
         table.add_row(*cells)
-    return table
+    console.print(table)
+    if left_out:
+        said = f"no room for {', '.join(left_out)}; daskagents show FOLDER --json tells all"
+        console.print(said, soft_wrap=True, markup=False, highlight=False)
+
+
+def _too_wide(columns: dict[str, list[str]], width: int) -> list[str]:
+    """Take columns of the workflow away until the rest fits, the last first; return their names."""
+    needed = {n: 2 + max(map(cell_len, [n, *cells])) for n, cells in columns.items()}
+    yielded = [name for name in columns if name not in _SHOWN]
+    left_out: list[str] = []
+    while yielded and sum(needed.values()) - 2 > width:
+        name = yielded.pop()
+        del needed[name], columns[name]
+        left_out.insert(0, name.removesuffix(_MEAN))
+    return left_out
 
 
 def _columns(results: xr.Dataset, numbers: list[int]) -> dict[str, list[str]]:
@@ -80,8 +115,8 @@ def _columns(results: xr.Dataset, numbers: list[int]) -> dict[str, list[str]]:
         if not any(_same(values, means) for means, _ in replied.values()):
             columns[name] = [_cell(value) for value in values]
     for name, both in replied.items():
-        columns[f"{name} (mean ± sd)"] = [
-            f"{_cell(mean)} ± {_cell(spread)}" for mean, spread in zip(*both, strict=True)
+        columns[f"{name}{_MEAN}"] = [
+            f"{_cell(mean, spread)} ± {_cell(spread)}" for mean, spread in zip(*both, strict=True)
         ]
     columns["failed"] = [f"{count:,}" for count in results["n_failed"].values]
     if results["calls"].values.any():
@@ -97,11 +132,11 @@ def _same(values: NDArray[Any], means: list[float]) -> bool:
     return values.dtype.kind == "f" and np.allclose(values, means, equal_nan=True)
 
 
-def _cell(value: Any) -> str:
-    """Return a value as a cell shows it."""
+def _cell(value: Any, beside: float = 0.0) -> str:
+    """Return a value as a cell shows it, beside another one."""
     if not isinstance(value, float):  # NumPy's own float64 is one
         return str(value)
     if value != value:
         return "-"
-    short = value == 0 or 0.01 <= abs(value) < 1e6
-    return f"{value:,.2f}" if short else f"{value:.3g}"
+    short = value == 0 or 0.01 <= max(abs(value), beside) < 1e6
+    return f"{round(value, 2) + 0.0:,.2f}" if short else f"{value:.3g}"  # + 0.0: no minus zero

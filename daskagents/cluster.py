@@ -21,13 +21,13 @@ from dask.sizeof import sizeof
 from distributed import Client, LocalCluster, WorkerPlugin
 
 from daskagents.block import Block, Outcome
-from daskagents.columns import Plain, Ragged
+from daskagents.columns import Coded, Plain, Ragged
 from daskagents.errors import UsageError
 from daskagents.loop import close_shared_loop, patient_gc, shared_loop
 from daskagents.tasks import STOPPED, Bundle
 
 
-@sizeof.register((Plain, Ragged, Block, Outcome, Bundle))  # type: ignore[untyped-decorator]
+@sizeof.register((Plain, Ragged, Coded, Block, Outcome, Bundle))  # type: ignore[untyped-decorator]
 def _size(value: Any) -> int:
     return int(value.nbytes) + 200
 

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from daskagents.columns import Column, Mask, Plain, Ragged
+from daskagents.columns import Column, Mask, Plain, Texts
 from daskagents.errors import FieldError
 
-C = TypeVar("C", Plain, Ragged)
+C = TypeVar("C", Plain, Texts)
 Types = set[type[Any]]
 
 _encode = msgspec.msgpack.Encoder().encode

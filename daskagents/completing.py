@@ -35,10 +35,9 @@ def option_names(target: str) -> list[str]:
         return []
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     public = [node for own, node in functions.items() if not own.startswith("_")]
-    workflows = [node for node in public if _yields(node)]
-    chosen = functions.get(name or file.stem)
-    if chosen is None and not name and len(workflows) == 1:
-        chosen = workflows[0]
+    workflows = {node.name: node for node in public if _yields(node)}
+    only = next(iter(workflows.values())) if len(workflows) == 1 else None
+    chosen = functions.get(name) if name else only or workflows.get(file.stem)
     if chosen is None:
         return []
     found = dict.fromkeys(_parameters(chosen))

@@ -8,14 +8,14 @@ from daskagents.errors import UsageError
 from daskagents.opened import open_run
 from daskagents.options import did_you_mean
 from daskagents.plotting import distributions, means, numeric
-from daskagents.plotting.variables import variable_of
+from daskagents.plotting.variables import textual, variable_of
 
 
 def draw(
     folder: Path,
     variable: str | None = None,
     *,
-    kind: str = "distributions",
+    kind: str | None = None,
     by: str | None = None,
     out: Path | None = None,
 ) -> Path:
@@ -28,9 +28,9 @@ def draw(
     variable
         What to draw; None for the first variable that has numbers.
     kind
-        ``"distributions"`` or ``"means"``.
+        ``"distributions"`` or ``"means"``; None for means if there are groups, else distributions.
     by
-        A column: means by its groups.
+        A column: its groups are drawn apart.
     out
         The file, whose ending says of which kind it is; None for one in the run directory.
 
@@ -50,12 +50,14 @@ def draw(
     try:
         name = variable_of(results, variable)
     except UsageError as error:
-        near = did_you_mean(variable or "", numeric(results))
+        near = did_you_mean(variable or "", numeric(results) + textual(results))
         raise UsageError(f"{error}{near}") from None
-    if kind == "means" or by is not None:
+    kind = kind or ("distributions" if by is None else "means")
+    if kind == "means":
         figure, file = means(results, name, by=by), f"{name}-means.png"
     elif kind == "distributions":
-        figure, file = distributions(results, name), f"{name}.png"
+        figure = distributions(results, name, by=by)
+        file = f"{name}.png" if by is None else f"{name}-by-{by}.png"
     else:
         raise UsageError(f"--kind {kind}: it is distributions or means")
     picture = out or folder / file

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from typing import Any, cast
 
 import dask
@@ -26,7 +27,7 @@ from daskagents.rounds import Rounds, fold, paths, remove
 from daskagents.session import Session, running
 from daskagents.store import Store
 from daskagents.tasks import writing
-from daskagents.usage import Usage
+from daskagents.usage import Tally, Usage
 from daskagents.values import Value
 from daskagents.workflow import Workflow
 
@@ -74,7 +75,9 @@ class Driver:
             self.rounds = Rounds(store.rounds)
         self.pending: list[Record] = []
         self.yielded = self._last_cut = self.n_failed = self.replies = 0
-        self.usage = Usage()
+        self.usage = Tally()
+        self._models: set[str] = set()
+        self._unsaid: list[tuple[int, Tally]] = []
         self._folding: list[Any] | None = None
         self._folded = self._closed_at = self._started = time.monotonic()
 
@@ -155,7 +158,8 @@ class Driver:
     def _close(self, record: Record) -> None:
         """Wait for the oldest round that is open, and hand its pieces to the results."""
         parts = [part for step in record.steps for part in self.session.collect(step)]
-        usage = sum((part.usage for part in parts), Usage())
+        tally = Tally(each for part in parts for each in part.usage)
+        usage = tally.total
         sources = record.sources(self.rounds)
         values = record.wait()
         now = time.monotonic()
@@ -165,17 +169,22 @@ class Driver:
             "calls": usage.calls,
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
-            "cost": float("nan") if usage.calls else 0.0,
+            "cached_tokens": usage.cached_tokens,
+            "retries": usage.retries,
+            "cost": usage.cost,
+            "seconds_waiting": usage.waited,
             "seconds": now - self._closed_at,
         }
         for name, value in values.items():
             self.rounds.add_value(name, value)
         for name, number in own.items():
             self.rounds.add_value(name, Value((), number))
+        self._add_models(tally)
         self.rounds.close(sources)
         del self.pending[0]
         self._closed_at = now
-        self.usage, self.n_failed = self.usage + usage, self.n_failed + n_failed
+        self.usage = Tally((*self.usage, *tally))
+        self.n_failed += n_failed
         self.replies += sum(step.addressed for step in record.steps)
         for step in record.steps:
             step.bundles = []
@@ -184,6 +193,21 @@ class Driver:
         self.store.note("round", round=record.number, values=said, **own)
         self.session.let_go(record.number)
         self._fold()
+
+    def _add_models(self, tally: Tally) -> None:
+        """Say what each model took in each round, in a run that asks several."""
+        self._unsaid.append((self.rounds.closed, tally))
+        self._models |= {model for model, _, _ in tally if model}
+        if len(self._models) < 2:
+            return
+        for number, each in self._unsaid:
+            models = sorted({model for model, _, _ in each if model})
+            sums = [sum((u for name, _, u in each if name == model), Usage()) for model in models]
+            for name in ("calls", "tokens", "cost") if models else ():
+                numbers = np.array([getattr(usage, name) for usage in sums])
+                value = Value(("model",), numbers, {"model": models})
+                self.rounds.add_value(f"{name}_by_model", value, number)
+        self._unsaid.clear()
 
     def _fold(self) -> None:
         """Write closed rounds into the results, one batch at a time."""
@@ -256,7 +280,7 @@ class Driver:
         self.rounds.finish()
         self.store.remove_pieces()
         self.executor.forget(str(self.store.folder))
-        self.store.end("done", rounds=self.rounds.closed)
+        self.store.end("done", rounds=self.rounds.closed, usage=self._told())
 
     def _give_up(self, status: str) -> None:
         """Leave a readable run directory behind, whatever happened."""
@@ -281,20 +305,32 @@ class Driver:
         with suppress(Exception):
             self.executor.forget(str(self.store.folder))
         with suppress(RunError):
-            self.store.end(status, rounds=self.rounds.closed)
+            self.store.end(status, rounds=self.rounds.closed, usage=self._told())
+
+    def _told(self) -> list[dict[str, Any]]:
+        """Return what each model took at each endpoint, for ``run.json``."""
+        return [
+            {"model": model, "endpoint": endpoint, **_known(asdict(usage))}
+            for model, endpoint, usage in self.usage
+        ]
 
     def snapshot(self) -> Snapshot:
         """Say how far the run is."""
         live = list(self.session.live.values())
-        usage = sum((u for _, _, u in live), self.usage)
+        usage = sum((u for _, _, u in live), self.usage.total)
         return Snapshot(
             self.rounds.closed,
             self.replies + sum(done for done, _, _ in live),
             usage.calls,
-            usage.prompt_tokens + usage.completion_tokens,
+            usage.tokens,
             self.n_failed + sum(failed for _, failed, _ in live),
             time.monotonic() - self._started,
         )
+
+
+def _known(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Return numbers as JSON has them: None for NaN."""
+    return {name: None if number != number else number for name, number in numbers.items()}
 
 
 @contextmanager

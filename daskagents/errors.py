@@ -72,6 +72,7 @@ class EndpointError(ModelError, ConnectionError):
     """An endpoint cannot be reached, or refuses the request; `status` is 0 without an answer."""
 
     status: int = 0
+    endpoint: str = ""
 
 
 class UnreachableError(EndpointError):

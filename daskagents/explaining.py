@@ -56,7 +56,7 @@ def explain(program: Program, console: Console) -> None:
         console.print()
         console.print(Text(option, style="bold").append(f"  {kind}", style="not bold"))
         if meaning:
-            console.print(Padding(Text(meaning), (0, 0, 0, 4)))
+            console.print(Padding(Text(meaning), (0, 0, 0, 4), expand=False))
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:

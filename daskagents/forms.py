@@ -13,14 +13,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from daskagents.columns import Column, Plain, Ragged, ragged_strings, repeat, strings
+from daskagents.columns import Column, Plain, compact_strings, repeat, strings
 from daskagents.errors import ReplyError, UsageError
 
 Kind = Literal["number", "text"]
 
 #: What a run itself writes for every round.
 TAKEN = frozenset(
-    "failed n_failed calls prompt_tokens completion_tokens cost seconds round agent".split()
+    "failed n_failed calls prompt_tokens completion_tokens cached_tokens retries cost seconds"
+    " seconds_waiting calls_by_model tokens_by_model cost_by_model round agent".split()
 )
 _NUMBERS = frozenset({float, int, bool})
 #: Types that become a column all at once.
@@ -215,7 +216,7 @@ def _array_column(value: Any, n: int, where: str) -> tuple[Kind, Column]:
         kinds = ", ".join(sorted({type(one).__name__ for one in values}))
         raise ReplyError(f"{where}: an array of a reply holds numbers, or texts, not {kinds}")
     try:
-        return "text", ragged_strings(values)
+        return "text", compact_strings(values)
     except UnicodeEncodeError as error:
         raise ReplyError(f"{where}: {error}") from None
 
@@ -315,13 +316,13 @@ def _value(form: Form, name: str, kind: Kind, value: Any) -> float | str:
 
 def _column(kind: Kind, values: list[Any]) -> Column:
     if kind == "text":
-        return ragged_strings(values)
+        return compact_strings(values)
     return Plain(np.array(values, np.float64), None)
 
 
 def as_numpy(column: Column) -> NDArray[Any]:
     """Return a reply's column as xarray takes it: float64, or StringDType."""
-    return strings(column) if isinstance(column, Ragged) else column.values
+    return column.values if isinstance(column, Plain) else strings(column)
 
 
 def blank(kind: Kind, n: int) -> NDArray[Any]:

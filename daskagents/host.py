@@ -18,7 +18,7 @@ from daskagents.columns import Column
 from daskagents.errors import AgentError, DaskAgentsError, ModelError, UsageError
 from daskagents.forms import Form
 from daskagents.models.base import Answer, Request
-from daskagents.usage import Usage
+from daskagents.usage import Tally, Usage
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Host:
     rows: NDArray[np.int64]
     on_progress: Callable[[int, int, Usage], None] | None = None
     on_form: Callable[[Form], None] | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Tally = field(default_factory=Tally)
     errors: dict[int, BaseException] = field(default_factory=dict)
 
     def fail(self, where: Any, reason: str) -> None:
@@ -54,9 +54,9 @@ class Host:
         try:
             answer = await model.chat(request)
         except ModelError as error:
-            self.usage += error.usage
+            self.usage.add("", getattr(error, "endpoint", ""), error.usage)
             raise
-        self.usage += answer.usage
+        self.usage.add(answer.model, answer.endpoint, answer)
         return answer
 
     def outcome(

@@ -147,10 +147,10 @@ def _pick(module: types.ModuleType, file: Path, name: str) -> Workflow:
             near = did_you_mean(name, found)
             raise UsageError(f"{file}: there is no workflow {name!r}; there is {there}{near}")
         return functions[name]  # type: ignore[no-any-return]
-    if file.stem in functions:
-        return functions[file.stem]  # type: ignore[no-any-return]
     if len(found) == 1:
         return next(iter(found.values()))  # type: ignore[no-any-return]
+    if file.stem in (found or functions):  # what is no generator is refused later, with the reason
+        return functions[file.stem]  # type: ignore[no-any-return]
     if found:
         raise UsageError(f"{file} has several workflows: {', '.join(found)}; add :NAME to the path")
     raise WorkflowError(

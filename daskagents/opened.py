@@ -42,10 +42,11 @@ class OpenRun:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """Model calls, prompt and completion tokens, of all rounds together."""
-        names = ("calls", "prompt_tokens", "completion_tokens")
+        """Model calls, tokens, retries and cost, of all rounds together."""
+        names = ("calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries", "cost")
         found = self.results
-        return {name: int(found[name].sum()) if name in found else 0 for name in names}
+        sums = {name: found[name].values.sum() if name in found else 0 for name in names}
+        return {name: float(v) if name == "cost" else int(v) for name, v in sums.items()}
 
     def __repr__(self) -> str:
         workflow, found = self.about.get("workflow", {}).get("name", "?"), self._found()
@@ -72,7 +73,7 @@ class OpenRun:
                 for name, of in self.about.get("populations", {}).items()
             },
             "model": str(self.about.get("model", "")),
-            **{name.replace("_", " "): f"{count:,}" for name, count in usage.items() if count},
+            **{name.replace("_", " "): f"{n:,}" for name, n in usage.items() if n and n == n},
             "failed replies": f"{failed:,}" if failed else "",
         }
         return html.table(f"Run of {workflow.get('name', '?')}", about)

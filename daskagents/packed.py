@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskagents.codec import Codec, Types, inside, misfit
-from daskagents.columns import Mask, Ragged, ragged_bytes
+from daskagents.columns import Mask, Texts, compact_bytes
 from daskagents.errors import FieldError
 from daskagents.scalars import Bool, Bytes, Float, Int, Text
 
@@ -44,16 +44,16 @@ _AS_THEY_ARE = frozenset({NoneType, bool, float, bytes})
 _DEEPEST = 100
 
 
-class Packed(Codec[Ragged]):
+class Packed(Codec[Texts]):
     """Values that a column keeps as msgpack, row by row."""
 
-    def _column(self, values: Sequence[Any], mask: Mask) -> Ragged:
-        return ragged_bytes([b"" if v is None else self.encode(v) for v in values], mask)
+    def _column(self, values: Sequence[Any], mask: Mask) -> Texts:
+        return compact_bytes([b"" if v is None else self.encode(v) for v in values], mask)
 
-    def _values(self, column: Ragged) -> list[Any]:
-        return [self.decode(data) if data else None for data in column.rows()]
+    def _values(self, column: Texts) -> list[Any]:
+        return column.each(lambda data: self.decode(data) if data else None)
 
-    def _item(self, column: Ragged, row: int) -> Any:
+    def _item(self, column: Texts, row: int) -> Any:
         return self.decode(column.row(row))
 
 

@@ -111,9 +111,9 @@ class Population:
         >>> class Voter(da.Agent):
         ...     lean: float = 0.0
         >>> da.Population(Voter, 1_000_000).nbytes  # a float, and where a memory would begin
-        17000128
+        9000272
         """
-        return state_bytes(self.cls, self.table, len(self.bounds) - 1)
+        return state_bytes(self.cls, self.table, self.bounds)
 
     def __repr__(self) -> str:
         fields = ", ".join(name for name in self.cls.__fields__ if not name.startswith("_"))

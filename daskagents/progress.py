@@ -36,7 +36,7 @@ class Snapshot:
 
         """
         parts = [
-            f"round {self.rounds}" + (f"/{rounds}" if rounds else ""),
+            f"round {self.rounds}" + (f"/{rounds}" if rounds and self.rounds <= rounds else ""),
             f"{self.replies:,} replies",
             f"{self.replies / max(self.seconds, 1e-9):,.0f}/s",
         ]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from daskagents.agent import Agent
-from daskagents.columns import Column, Ragged
+from daskagents.columns import Coded, Column
 from daskagents.errors import UsageError
 from daskagents.html import size
 from daskagents.table import Table
@@ -20,7 +24,7 @@ LEAST = 2
 _SHARE = 0.6
 
 
-def state_bytes(cls: type[Agent], table: Table, blocks: int) -> int:
+def state_bytes(cls: type[Agent], table: Table, bounds: NDArray[np.int64]) -> int:
     """Return the bytes of the first version of a population's state, all blocks together.
 
     Parameters
@@ -29,25 +33,24 @@ def state_bytes(cls: type[Agent], table: Table, blocks: int) -> int:
         The agents' class.
     table
         The columns that were given.
-    blocks
-        How many blocks it is cut into.
+    bounds
+        Where blocks begin, and the end.
 
     """
     found = 0
     for name, declared in cls.__fields__.items():
         if name in table.columns:
-            found += _bytes(table.columns[name], 1, table.n, blocks)
+            column = table.columns[name]
+            found += sum(column.take(slice(*cut)).nbytes for cut in pairwise(bounds.tolist()))
         else:
-            found += _bytes(declared.full(1), table.n, table.n, blocks)
+            found += _bytes(declared.full(1), table.n, len(bounds) - 1)
     return found
 
 
-def _bytes(column: Column, times: int, n: int, blocks: int) -> int:
-    """Return the bytes of a column repeated, once it is cut into blocks."""
-    mask = 0 if column.mask is None else n
-    if isinstance(column, Ragged):  # every block has one offset more than rows
-        return len(column.data) * times + 8 * (n + blocks) + mask
-    return column.values.nbytes * times + mask
+def _bytes(column: Column, n: int, blocks: int) -> int:
+    """Return the bytes of a column of one row, repeated, once it is cut into blocks."""
+    words = column.words.nbytes if isinstance(column, Coded) else 0  # every block has its own
+    return (column.nbytes - words) * n + words * blocks
 
 
 def rounds_ahead(populations: Iterable[Population], memory: int | None, most: int) -> int:

@@ -15,7 +15,7 @@ from dask import is_dask_collection
 from dask.array.core import Array
 from numpy.typing import NDArray
 
-from daskagents.columns import Ragged
+from daskagents.columns import Texts
 from daskagents.errors import ReplyError, UsageError
 from daskagents.fields import Field
 from daskagents.message import Message
@@ -38,8 +38,8 @@ def make_frame(
         values = fields[name].numpy(column)
         if values.dtype == object or name == dim:
             continue
-        if isinstance(column, Ragged) and len(column.data) > _LONG * table.n:
-            parts = (bounds, column.offsets, column.data)
+        if isinstance(column, Texts) and column.lengths().sum() > _LONG * table.n:
+            parts = (bounds, *column.arrays().values())
             token = _hash(b"".join(part.tobytes() for part in parts))
             chunks = (tuple(np.diff(bounds).tolist()),)
             values = da.from_array(values, chunks, name=f"given-{name}-{token}")

@@ -230,13 +230,13 @@ class Rounds:
             _say_dropped(name, self._coords.pop(name))
             del self.group[name]
 
-    def add_value(self, name: str, value: Value) -> None:
-        """Keep a value of the round that is being closed."""
+    def add_value(self, name: str, value: Value, number: int | None = None) -> None:
+        """Keep a value of the round that is being closed, or of an earlier one."""
         if name not in self.values:
             self._make_way(name, self._is_over_agents(name))
         for dim in value.labels.keys() - self.values.labels.keys():
             self._make_way(dim, dim in self.values or self._is_over_agents(dim))
-        self.values.add(self.closed, name, value)
+        self.values.add(self.closed if number is None else number, name, value)
 
     def close(self, sources: dict[str, dict[str, list[Source]]]) -> None:
         """Close a round, given the sources of its variables by dimension and name."""

@@ -111,7 +111,7 @@ class Rows:
             done += 1
             if host.on_progress is not None and not done % 16 and time.monotonic() - told > 0.5:
                 told = time.monotonic()
-                host.on_progress(done, len(host.errors), host.usage)
+                host.on_progress(done, len(host.errors), host.usage.total)
 
         loop.run_each(one, iter(range(self.n)))
 

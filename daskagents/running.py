@@ -75,8 +75,10 @@ def run(
     xarray.Dataset
         Over ``round`` and the dimensions of the populations, with what the workflow yielded;
         ``failed`` for each agent; and per round ``n_failed``, ``calls``, ``prompt_tokens``,
-        ``completion_tokens``, ``cost`` (NaN where no price is known) and ``seconds``. Read from
-        the run directory as needed; in memory if that was temporary and the result is small.
+        ``completion_tokens``, ``cached_tokens``, ``retries``, ``cost`` (NaN where no price is
+        known), ``seconds_waiting`` (of all agents together) and ``seconds``; where several models
+        were asked, ``calls_by_model``, ``tokens_by_model`` and ``cost_by_model``. Read from the
+        run directory as needed; in memory if that was temporary and the result is small.
 
     Raises
     ------

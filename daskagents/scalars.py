@@ -14,11 +14,10 @@ from daskagents.codec import Codec, Types, misfit
 from daskagents.columns import (
     Mask,
     Plain,
-    Ragged,
-    ragged_bytes,
-    ragged_strings,
+    Texts,
+    compact_bytes,
+    compact_strings,
     strings,
-    texts,
 )
 
 #: The ints that a column or a packed value can hold.
@@ -150,7 +149,7 @@ class Bool(Number):
         return array.astype(bool) if array.dtype.kind == "b" else None
 
 
-class Text(Codec[Ragged]):
+class Text(Codec[Texts]):
     """str: UTF-8."""
 
     exact = frozenset({str})
@@ -182,21 +181,21 @@ class Text(Codec[Ragged]):
             return None
         return values
 
-    def _numpy(self, column: Ragged, optional: bool) -> NDArray[Any]:
+    def _numpy(self, column: Texts, optional: bool) -> NDArray[Any]:
         """Return an array of StringDType, ``""`` for None."""
         return strings(column)
 
-    def _column(self, values: Sequence[Any], mask: Mask) -> Ragged:
-        return ragged_strings(values if mask is None else [value or "" for value in values], mask)
+    def _column(self, values: Sequence[Any], mask: Mask) -> Texts:
+        return compact_strings(values if mask is None else [value or "" for value in values], mask)
 
-    def _values(self, column: Ragged) -> list[Any]:
-        return list(texts(column))
+    def _values(self, column: Texts) -> list[Any]:
+        return column.texts()
 
-    def _item(self, column: Ragged, row: int) -> Any:
+    def _item(self, column: Texts, row: int) -> Any:
         return column.row(row).decode()
 
 
-class Bytes(Codec[Ragged]):
+class Bytes(Codec[Texts]):
     """bytes, as they are."""
 
     exact = frozenset({bytes})
@@ -215,22 +214,23 @@ class Bytes(Codec[Ragged]):
         """Return the values if all are bytes."""
         return values if types <= self.exact else None
 
-    def _column(self, values: Sequence[Any], mask: Mask) -> Ragged:
-        return ragged_bytes(values if mask is None else [value or b"" for value in values], mask)
+    def _column(self, values: Sequence[Any], mask: Mask) -> Texts:
+        return compact_bytes(values if mask is None else [value or b"" for value in values], mask)
 
-    def _values(self, column: Ragged) -> list[Any]:
-        return list(column.rows())
+    def _values(self, column: Texts) -> list[Any]:
+        return column.rows()
 
-    def _item(self, column: Ragged, row: int) -> Any:
+    def _item(self, column: Texts, row: int) -> Any:
         return column.row(row)
 
 
 class Members(Codec[Plain]):
-    """The members of an Enum: their positions in the class, as int64."""
+    """The members of an Enum: their positions in the class, in the smallest unsigned ints."""
 
     def __init__(self, cls: type[Enum]) -> None:
         super().__init__(cls.__name__, int, simple=False)
         self.cls, self.members = cls, list(cls)
+        self.dtype = np.min_scalar_type(len(self.members) - 1)
         # by name: the values of members need not be hashable
         self.codes = {member._name_: code for code, member in enumerate(self.members)}
         values = {m.value: code for code, m in enumerate(cls) if isinstance(m.value, str)}
@@ -262,14 +262,15 @@ class Members(Codec[Plain]):
 
     def _numpy(self, column: Plain, optional: bool) -> NDArray[Any]:
         """Return the names of the members, of StringDType, ``""`` for None."""
-        names = np.array([*self.codes, ""], np.dtypes.StringDType())
-        mask = np.False_ if column.mask is None else column.mask
-        found: NDArray[Any] = names[np.where(mask, -1, column.values)]
+        names = np.array(list(self.codes), np.dtypes.StringDType())
+        found: NDArray[Any] = names[column.values]
+        if column.mask is not None:
+            found[column.mask] = ""
         return found
 
     def _column(self, values: Sequence[Any], mask: Mask) -> Plain:
         codes = [0 if value is None else self.pack(value) for value in values]
-        return Plain(np.array(codes, np.int64), mask)
+        return Plain(np.array(codes, self.dtype), mask)
 
     def _values(self, column: Plain) -> list[Any]:
         return [self.members[code] for code in column.values.tolist()]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from daskagents.closing import rounds_table
+from daskagents.closing import show_rounds
 from daskagents.errors import FolderError
 from daskagents.opened import OpenRun
 from daskagents.plotting import moments, numeric
@@ -54,7 +54,7 @@ def show_run(run: OpenRun, console: Console) -> None:
     console.print(table)
     if results is not None and results.sizes["round"]:
         console.print()
-        console.print(rounds_table(results))
+        show_rounds(results, console)
 
 
 def rounds_of(run: OpenRun) -> xr.Dataset | None:
@@ -91,7 +91,8 @@ def _usage(usage: dict[str, Any]) -> str:
     """Say what models were asked; nothing where none was."""
     if not usage.get("calls"):
         return ""
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in usage.items())
+    known = {name.replace("_", " "): n for name, n in usage.items() if n and n == n}
+    return ", ".join(f"{n:,} {name}" for name, n in known.items())
 
 
 def _when(stamp: Any) -> str:
@@ -127,7 +128,7 @@ def as_json(run: OpenRun, picture: str | None = None) -> dict[str, Any]:
     return {
         "path": str(run.folder),
         "status": run.status,
-        "about": run.about,
+        "about": _plain(run.about),
         "usage": run.usage if results is not None else {},
         "picture": picture,
         "rounds": rounds,
@@ -135,5 +136,10 @@ def as_json(run: OpenRun, picture: str | None = None) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """Return a value as JSON can say it."""
+    if isinstance(value, dict):
+        return {name: _plain(of) for name, of in value.items()}
+    if isinstance(value, list):
+        return [_plain(of) for of in value]
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

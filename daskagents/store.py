@@ -33,13 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from daskagents import blocks
+from daskagents import __version__, blocks
 from daskagents.block import Block
 from daskagents.columns import Column
 from daskagents.errors import FolderError
 from daskagents.tasks import Part, writing
 
-_VERSIONS = ("daskagents", "dask", "distributed", "numpy", "xarray", "zarr")
+_VERSIONS = ("dask", "distributed", "numpy", "xarray", "zarr")
 _LARGE = 1_000
 
 
@@ -88,7 +88,9 @@ class Store:
 
     def begin(self, **about: Any) -> None:
         """Write what is run, and with which versions."""
-        versions = {name: _version(name) for name in _VERSIONS} | {
+        versions = {
+            "daskagents": __version__,  # of what runs, which need not be what is installed
+            **{name: _version(name) for name in _VERSIONS},
             "python": platform.python_version(),
             "machine": platform.machine(),
         }

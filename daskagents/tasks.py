@@ -38,7 +38,7 @@ from daskagents.errors import AgentError, DaskAgentsError, RunError
 from daskagents.forms import Form, Kind, as_numpy, blank
 from daskagents.loop import Loop, shared_loop
 from daskagents.step import run_step
-from daskagents.usage import Usage
+from daskagents.usage import Tally, read_tally
 
 #: Why a step is not begun.
 STOPPED = "the run that this step belongs to has stopped"
@@ -87,7 +87,7 @@ class Part:
     failures: Mapping[str, int]
     first_failure: Failure | None
     form: Form | None
-    usage: Usage
+    usage: Tally
     piece: str | bytes | None
 
     def plain(self) -> list[Any]:
@@ -95,20 +95,20 @@ class Part:
         first = self.first_failure
         form = None if self.form is None else [list(kind) for kind in self.form.kinds]
         said = None if first is None else [first.agent, _utf8(first.reason), _utf8(first.where)]
-        usage = list(astuple(self.usage))
-        return [self.rows, self.failed, dict(self.failures), said, form, usage, self.piece]
+        tally = self.usage.plain()
+        return [self.rows, self.failed, dict(self.failures), said, form, tally, self.piece]
 
 
 def read_part(plain: Sequence[Any]) -> Part:
     """Return the part that was told as `Part.plain`."""
-    rows, failed, failures, said, form, usage, piece = plain
+    rows, failed, failures, said, form, tally, piece = plain
     return Part(
         rows,
         failed,
         failures,
         None if said is None else Failure(*said),
         None if form is None else Form(tuple((name, kind) for name, kind in form)),
-        Usage(*usage),
+        read_tally(tally),
         piece,
     )
 

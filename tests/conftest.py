@@ -1,15 +1,21 @@
-"""What all tests need: quiet settings, folders of their own, and clusters to share."""
+"""What all tests need: quiet settings, folders of their own, programs, and clusters to share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
 from distributed import Client, LocalCluster
 from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
 
 # Workers, and programs that tests start, inherit this: warnings are errors there too.
 os.environ["PYTHONWARNINGS"] = "error"
@@ -28,6 +34,49 @@ def dask_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch, dask.config.set(temporary_directory=str(folder)):
         patch.setenv("DASK_TEMPORARY_DIRECTORY", str(folder))
         yield folder
+
+
+Ended = subprocess.CompletedProcess[str]
+
+
+def command_of(folder: Path, *words: object, **environment: str) -> dict[str, Any]:
+    """Return how the command line is started in a folder, in a process of its own."""
+    return {
+        "args": [sys.executable, "-m", "daskagents", *map(str, words)],
+        "cwd": folder,
+        "env": os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        "text": True,
+    }
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., Ended]:
+    """Run the real command in the folder of the test, and return how it ended."""
+
+    def program(*words: object, **environment: str) -> Ended:
+        command = command_of(tmp_path, *words, **environment)
+        return subprocess.run(**command, capture_output=True, timeout=100, check=False)
+
+    return program
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the real command in the folder of the test; if it still runs at the end, kill it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        # a group of its own: Ctrl-C reaches all that it has started, as in a terminal
+        process = subprocess.Popen(**command_of(tmp_path, *words), **pipes, process_group=0)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
 
 
 def start_workers(count: int) -> LocalCluster:

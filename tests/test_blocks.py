@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import daskagents as da
 from daskagents import blocks
 from daskagents.block import Block, first_block
-from daskagents.columns import strings
+from daskagents.columns import compact_strings, ragged_strings, strings
 from daskagents.errors import FolderError
 
 
@@ -82,6 +82,25 @@ def test_a_block_of_defaults_comes_back(tmp_path: Path) -> None:
     block = first_block(Everything, 0, 5, {})
     blocks.write(block, tmp_path / "00000")
     assert values(blocks.read(tmp_path / "00000")) == values(block)
+
+
+def test_texts_that_repeat_come_back_in_either_form(tmp_path: Path) -> None:
+    names, notes = ["a", "é", "a", ""] * 5, ["x", None, "x", ""] * 5
+    mask = np.array([note is None for note in notes])
+    texts = [note or "" for note in notes]
+    forms = {
+        "coded": {"name": compact_strings(names), "note": compact_strings(texts, mask)},
+        "ragged": {"name": ragged_strings(names), "note": ragged_strings(texts, mask)},
+    }
+    for form, columns in forms.items():
+        blocks.write(first_block(Everything, 0, 20, columns), tmp_path / form)
+        again = blocks.read(tmp_path / form)
+        assert type(again.columns["name"]) is type(columns["name"])
+        assert values(again)["name"] == names
+        assert values(again)["note"] == notes
+    found = xr.open_zarr(tmp_path / "coded", consolidated=False)
+    assert found["name.codes"].dims == ("agent",)
+    assert found["name.codes"].values.tolist() == [0, 1, 0, 2] * 5
 
 
 def test_an_agent_without_fields(tmp_path: Path) -> None:

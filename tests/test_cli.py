@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from worlds import group, rounds_closed, until
 
 import daskagents as da
 from daskagents.cli import main
@@ -22,7 +23,6 @@ from daskagents.testing import model_server
 
 ROOT = Path(__file__).parents[1]
 GAME = str(ROOT / "workflows" / "guess_average.py")
-COMMAND = [sys.executable, "-m", "daskagents"]
 
 Ended = tuple[int, str, str]
 Command = Callable[..., Ended]
@@ -106,18 +106,6 @@ def one_error(ended: Ended, code: int) -> str:
     assert first.startswith("error: ")
     assert all(line.startswith("The rounds until then") for line in rest), rest
     return first
-
-
-def run_program(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
 
 
 def test_version_and_help(command: Command) -> None:
@@ -314,11 +302,10 @@ def test_on_a_scheduler_that_runs(command: Command, cluster2: LocalCluster) -> N
     np.testing.assert_array_equal(there["guess"].values, here["guess"].values)
 
 
-def test_the_real_command_on_workers(tmp_path: Path) -> None:
-    done = run_program(
+def test_the_real_command_on_workers(program: Callable[..., Any], tmp_path: Path) -> None:
+    done = program(
         *["run", GAME, "--model", "random", "--workers", 2, "-n", 300, "-p", "prompt=P2"],
         *["-p", "rounds=2", "--out", "a"],
-        cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "picture  a/guess.png" in done.stdout
@@ -350,59 +337,19 @@ def test_the_installed_command_may_start_workers(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def rounds_closed(folder: Path) -> int:
-    """Return how many rounds a run says it has closed."""
-    try:
-        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return 0
-    return sum('"event": "round"' in line for line in lines)
-
-
-def living(group: int) -> list[str]:
-    """Return the processes of a group that live; those that only wait to be collected do not."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, rest = stat.read_text(encoding="utf-8").rsplit(")", 1)
-        except OSError:  # it has ended meanwhile
-            continue
-        state, _, its_group = rest.split()[:3]
-        if int(its_group) == group and state not in "ZX":
-            found.append(name)
-    return found
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("where", [["--sync"], ["--workers", "2"]])
-def test_ctrl_c_leaves_a_readable_run_and_no_process(where: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_readable_run_and_no_process(
+    where: list[str], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
-    process = subprocess.Popen(
-        [*COMMAND, "run", "slow.py", "-n", "500", "--out", "a", *where],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,  # Ctrl-C reaches all that it has started, as in a terminal
-    )
-    try:
-        wait_until(lambda: process.poll() is not None or rounds_closed(tmp_path / "a") >= 3)
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    process = start("run", "slow.py", "-n", 500, "--out", "a", *where)
+    until(lambda: process.poll() is not None or rounds_closed(tmp_path / "a") >= 3)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert (out, err) == ("", "error: interrupted\nThe rounds until then are in a\n")
-    wait_until(lambda: not living(process.pid), 20)
+    until(lambda: not group(process.pid), 20)
     run = da.open_run(tmp_path / "a")
     assert run.status == "interrupted"
     rounds = run.results.sizes["round"]

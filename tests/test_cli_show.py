@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
+from rich.console import Console
 
+from daskagents import open_run
 from daskagents.cli import main
+from daskagents.closing import show_rounds
 from daskagents.doctor import Finding, examine
 from daskagents.testing import model_server
 
@@ -87,6 +89,66 @@ def test_a_run_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert again["rounds"] == out["rounds"] and again["about"]["seed"] == 0
 
 
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play("--json", "-p", "ratio=nan") == 0
+    told = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(word))
+    assert told["rounds"][0]["winner"] is None
+    assert told["about"]["workflow"]["parameters"]["ratio"] is None
+
+
+def test_a_variable_over_groups_is_none_of_the_agents(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    by_team = 'guess.groupby("team").mean().rename(team="teams")'
+    text = GAME.replace('{"guess": guess,', f'{{"guess": guess, "by_team": {by_team},')
+    (tmp_path / "game.py").write_text(text, encoding="utf-8")
+    assert play("-p", "players=teams", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert Path(told["picture"]).name == "guess.png"
+    assert "by_team" in open_run("a").results and "by_team" not in told["rounds"][0]
+
+
+def test_texts_are_drawn_where_there_are_no_numbers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = GAME.replace('{"guess": guess, "winner": ratio * guess.mean()}', "players.reply()")
+    text = text.replace('{"guess": self.last, "word": "hm"}', '{"word": "hm", "phrase": "oh"}')
+    (tmp_path / "game.py").write_text(text.replace('["guess"]', ""), encoding="utf-8")
+    assert play() == 0
+    assert capsys.readouterr().out.endswith("picture  a/word.png\n")  # what came first
+    assert main(["plot", "a", "--variable", "wrd"]) == 2
+    assert "did you mean 'word'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [64, 80, 200])
+def test_a_table_shows_whole_columns_and_says_which_it_leaves_out(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    agents = {"agent": np.arange(3)}
+    names = [f"variable_{at}" for at in range(6)]
+    data = {name: (("round", "agent"), np.full((2, 3), 1e5 + 0.5)) for name in names}
+    own = {name: ("round", [0, 1]) for name in ("n_failed", "calls", "prompt_tokens")}
+    results = xr.Dataset({**data, **own, "completion_tokens": ("round", [0, 0])}, agents)
+    results["seconds"] = ("round", [0.1, 12.0])
+    show_rounds(results, Console())
+    head, first, *_, last = capsys.readouterr().out.splitlines()
+    shown = re.findall(r"(\w+) \(mean ± sd\)", head)
+    assert head.split()[0] == "round" and head.split()[-1] == "seconds"
+    assert first.count("100,000.50 ± 0.00") == len(shown) > 0
+    assert len(head) <= width
+    left = [] if width == 200 else re.findall(r"variable_\d", last)
+    assert shown + left == names
+
+
+def test_a_mean_is_as_exact_as_what_it_is_spread_by(capsys: pytest.CaptureFixture[str]) -> None:
+    guess = [[-0.9, 0.9 - 1e-5], [-0.9, 0.88], [1e-4, 3e-4]]
+    own = {name: ("round", [0] * 3) for name in ("n_failed", "calls", "seconds")}
+    show_rounds(xr.Dataset({"guess": (("round", "agent"), guess), **own}), Console())
+    cells = [line.split()[1:4] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert cells == [["0.00", "±", "0.90"], ["-0.01", "±", "0.89"], ["0.0002", "±", "0.0001"]]
+
+
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert play("--seed", "5") == 0
     capsys.readouterr()
@@ -120,6 +182,8 @@ def test_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert capsys.readouterr().out.strip() == str(Path("a", "guess.png"))
     assert main(["plot", "a", "--kind", "means"]) == 0
     assert capsys.readouterr().out.strip() == str(Path("a", "guess-means.png"))
+    assert main(["plot", "a", "--kind", "distributions", "--by", "team"]) == 0
+    assert capsys.readouterr().out.strip() == str(Path("a", "guess-by-team.png"))
     assert main(["plot", "a", "--by", "team", "--out", "means.svg"]) == 0
     assert "<svg" in (tmp_path / "means.svg").read_text()[:500]
     capsys.readouterr()
@@ -144,7 +208,7 @@ def test_help_of_a_workflow(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert re.search(r"-p rounds=3  int *\n    How often, at most\.", out)
     assert re.search(r"-p ratio=0\.6\d+  float *\n    What wins\.", out)
     assert re.search(r"-p name=  str \| None *\n    What wins\.", out)
-    assert re.search(r"-p share=0\.5  float  \(of teams\) *\n    Of the red ones\.", out)
+    assert re.search(r"-p share=0\.5  float  \(of teams\)\n    Of the red ones\.\n", out)
 
 
 def test_the_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,20 +231,3 @@ def test_the_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert read["endpoint"]["state"] == "problem" and "127.0.0.1:1" in read["endpoint"]["said"]
     assert main(["doctor"]) == 0
     assert "ok      Python: 3." in capsys.readouterr().out
-
-
-def test_completion_of_the_shell() -> None:
-    environment: dict[str, Any] = os.environ | {
-        "_DASKAGENTS_COMPLETE": "complete_bash",
-        "COMP_WORDS": "daskagents do",
-        "COMP_CWORD": "1",
-    }
-    program = "import sys; from daskagents.cli import app; app(prog_name='daskagents')"
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.stdout.split() == ["doctor"], ended.stderr

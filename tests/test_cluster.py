@@ -8,13 +8,16 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import numpy as np
 import pytest
+from dask.sizeof import sizeof
 from distributed import Client, LocalCluster
 from worlds import Player, Waiter, asking, drawn, game, group, rounds_closed, same, until
 
 import daskagents as da
 from daskagents import models
 from daskagents.cluster import _guarded, check_main_guard, connect, current_client
+from daskagents.columns import Plain, Texts, compact_strings, ragged_strings
 from daskagents.errors import UsageError
 
 HERE = Path(__file__).parent
@@ -226,3 +229,11 @@ def test_the_guard_is_found_by_its_place(tmp_path: Path) -> None:
     file.write_text("def (")
     assert _guarded(file, 1) and _guarded(tmp_path / "none", 1)
     check_main_guard()  # pytest is started with python -m, or from a script that has its guard
+
+
+@pytest.mark.parametrize(
+    "column",
+    [Plain(np.zeros(1000)), ragged_strings(["ab"] * 1000), compact_strings(["ab"] * 1000)],
+)
+def test_dask_knows_the_size_of_columns(column: Plain | Texts) -> None:
+    assert column.nbytes <= sizeof(column) <= column.nbytes + 200

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from daskagents.completing import option_names
 
-ROOT = Path(__file__).parents[1]
+Program = Callable[..., subprocess.CompletedProcess[str]]
 
 GAMES = """
 raise SystemExit("no shell may run this")
@@ -59,6 +58,11 @@ def test_the_workflow_that_is_meant(games: Path) -> None:
     path = games.with_name("again.py")
     games.rename(path)
     assert option_names(str(path))[:2] == ["one", "two"]
+    assert option_names(str(path.rename(path.with_name("helper.py")))) == []  # that one is none
+
+
+def test_a_function_called_like_the_file_need_not_be_the_workflow(games: Path) -> None:
+    assert option_names(str(games.rename(games.with_name("teams.py"))))[0] == "players"
 
 
 @pytest.mark.parametrize("text", ["def game(:", "x = 1", "\0", ""])
@@ -69,19 +73,17 @@ def test_files_that_say_nothing(games: Path, text: str) -> None:
     assert option_names(str(games.parent)) == []
 
 
-def daskagents(*words: str, cwd: Path, **environment: str) -> str:
-    known = {name: value for name, value in os.environ.items() if name != "SHELL"}
-    done = subprocess.run(
-        [sys.executable, "-m", "daskagents", *words],
-        cwd=cwd,
-        env=known | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0 and done.stderr == "", done
-    return done.stdout
+@pytest.fixture
+def said_by(program: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run the command, which says something and complains of nothing; return what it says."""
+    monkeypatch.delenv("SHELL", raising=False)
+
+    def said_by(*words: str, **environment: str) -> str:
+        done = program(*words, **environment)
+        assert done.returncode == 0 and done.stderr == "", done
+        return done.stdout
+
+    return said_by
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,10 @@ def daskagents(*words: str, cwd: Path, **environment: str) -> str:
         ("sh", ["show"]),
     ],
 )
-def test_a_shell_completes(games: Path, line: str, said: list[str]) -> None:
+@pytest.mark.usefixtures("games")
+def test_a_shell_completes(said_by: Callable[..., str], line: str, said: list[str]) -> None:
     words = f"daskagents {line}"
-    out = daskagents(
-        cwd=games.parent,
+    out = said_by(
         _DASKAGENTS_COMPLETE="complete_bash",
         COMP_WORDS=words,
         COMP_CWORD=str(len(words.split(" ")) - 1),
@@ -106,7 +108,7 @@ def test_a_shell_completes(games: Path, line: str, said: list[str]) -> None:
     assert out.split() == said
 
 
-def test_the_script_for_a_shell(tmp_path: Path) -> None:
-    script = daskagents(cwd=tmp_path, _DASKAGENTS_COMPLETE="source_bash")
+def test_the_script_for_a_shell(said_by: Callable[..., str]) -> None:
+    script = said_by(_DASKAGENTS_COMPLETE="source_bash")
     assert "complete" in script and "_DASKAGENTS_COMPLETE=complete_bash" in script
-    assert "--install-completion" in daskagents("--help", cwd=tmp_path)
+    assert "--install-completion" in said_by("--help")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +111,21 @@ def test_the_program_for_a_cluster_gives_the_same_numbers(
         printed.append(run(folder, "poll.py", *words))
         assert (folder / "runs" / "poll" / "run.json").is_file()
     assert printed[0] == printed[1] != ""
+
+
+def test_the_commands_of_the_tutorial_show_what_it_says(tmp_path: Path) -> None:
+    """Its one program is written down, and its commands follow each other in one folder."""
+    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    (program,) = [block for block in fenced(text, "python") if ">>>" not in block]
+    (tmp_path / program.splitlines()[0].removeprefix("# ")).write_text(program, encoding="utf-8")
+    commands = [part for block in fenced(text, "console") for part in block.split("$ ")[1:]]
+    assert len(commands) >= 4
+    same = doctest.OutputChecker().check_output
+    for command in commands:
+        first, _, shown = command.partition("\n")
+        name, *words = shlex.split(first)
+        printed = run(tmp_path, "-m", name, *words)
+        assert same(shown, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), printed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

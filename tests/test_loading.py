@@ -85,6 +85,13 @@ def test_the_workflow_is_named_or_called_like_the_file_or_the_only_one(write: Wr
     assert "no workflow 'othr'; there is game, other; did you mean 'other'?" in said
 
 
+def test_a_function_called_like_the_file_need_not_be_the_workflow(write: Write) -> None:
+    maker = "\ndef town(agents: int) -> da.Population:\n    return da.Population(Player, agents)\n"
+    program = load(write(GAME + maker, "town.py"))
+    assert program.workflow.__name__ == "game"
+    assert len(arguments(program, {"players": "town"}, 3)["players"]) == 3
+
+
 def test_what_is_imported_or_hidden_is_no_workflow(write: Write) -> None:
     write("def helper(players):\n    yield players.reply()\n", "elsewhere.py")
     path = write(

@@ -26,7 +26,14 @@ def test_usage_is_that_of_all_rounds(tmp_path: Path) -> None:
     people = da.Population(Waiter, 10)
     da.run(asking, people, model=model, client="sync", rounds=3, out=tmp_path / "run")
     usage = da.open_run(tmp_path / "run").usage
-    assert usage == {"calls": 30, "prompt_tokens": 30, "completion_tokens": 30}
+    assert {
+        name: usage[name] for name in ("calls", "prompt_tokens", "completion_tokens", "cost")
+    } == {
+        "calls": 30,
+        "prompt_tokens": 30,
+        "completion_tokens": 30,
+        "cost": 0.0,
+    }
 
 
 def test_a_run_without_rounds(tmp_path: Path) -> None:
@@ -38,7 +45,7 @@ def test_a_run_without_rounds(tmp_path: Path) -> None:
         da.run(stops, da.Population(Player, 3), client="sync", out=tmp_path / "run")
     opened = da.open_run(tmp_path / "run")
     assert opened.status == "failed" and opened.results.sizes == {"round": 0}
-    assert opened.usage == {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
+    assert not any(opened.usage.values())
     assert "failed; round: 0" in repr(opened)
 
 

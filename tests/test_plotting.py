@@ -82,6 +82,58 @@ def test_rows_show_the_shares_of_all_that_replied() -> None:
     np.testing.assert_array_equal(first.get_data().edges, edges)
 
 
+def outline(patch: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return how high a histogram is, and where its bins end."""
+    return patch.get_data().baseline - patch.get_data().values, patch.get_data().edges
+
+
+def test_a_few_whole_numbers_have_a_bar_each() -> None:
+    stars = np.array([[1.0, 1, 1, 2, 5, np.nan], [3, 3, 3, 3, 3, 3]])
+    axes = distributions(results_of(stars)).axes[0]
+    heights, edges = outline(axes.patches[0])
+    bars = np.flatnonzero(heights)
+    np.testing.assert_allclose((edges[bars] + edges[bars + 1]) / 2, [1, 2, 5])
+    np.testing.assert_allclose(heights[bars] / heights.max(), [1, 1 / 3, 1 / 3])
+    assert axes.get_xlim() == (0.5, 5.5)
+    assert all(tick % 1 == 0 for tick in axes.get_xticks())
+    assert distributions(results_of(stars, [2.5, 6.2])).axes[0].get_xlim() == (0.5, 7.5)
+    assert len(outline(distributions(results_of(stars + 0.5)).axes[0].patches[0])[0]) == 20
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_distributions_by_group(lazy: bool, whole: bool, tmp_path: Path) -> None:
+    guess = np.array([[1.0, 1, 2, 5, 5, 5], [3, 3, 3, 3, 3, np.nan]]) + (0 if whole else 0.25)
+    teams = np.array(["red"] * 3 + ["_blue"] * 3, np.dtypes.StringDType())
+    results = results_of(guess, [1.0, 2.0]).assign_coords(team=("agent", teams))
+    figure = distributions(results.chunk({"agent": 4}) if lazy else results, by="team")
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None and legend.get_title().get_text() == "team"
+    assert [text.get_text() for text in legend.get_texts()] == [" _blue (3)", "red (3)"]
+    assert marks(figure) == [1, 2]
+    rows = [outline(patch) for patch in axes.patches]  # both groups of a round, then the next
+    heights = [np.sort(high[high > 0]) / 0.86 for high, _ in rows]
+    for found, shares in zip(heights, [[1], [1 / 3, 2 / 3], [1], [1]], strict=True):
+        np.testing.assert_allclose(found, shares)
+    (high, edges), (other, others) = rows[2:]  # all say 3: side by side, or in the same bin
+    apart = others[other.argmax()] - edges[high.argmax()]
+    assert apart == pytest.approx(0.4 if whole else 0)
+    assert drawn(figure, tmp_path)
+
+
+def test_many_groups_leave_room_for_their_legend(tmp_path: Path) -> None:
+    names = [f"{at} and a very long name of a group" for at in range(8)]
+    results = results_of(uniform(2, 80)).assign_coords(team=("agent", names * 10))
+    figure = distributions(results, by="team")
+    figure.canvas.draw()
+    (title,) = (text for text in figure.texts if "Guess" in text.get_text())
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y1 < title.get_window_extent().y0
+    assert distributions(results, by="team", ax=figure.axes[0]) is figure
+
+
 def test_the_caption_counts_agents_and_failures() -> None:
     guess = uniform(3, 2_000)
     none = distributions(results_of(guess, n_failed=("round", [0, 0, 0])))
@@ -134,7 +186,10 @@ def test_variables_are_found_and_chosen() -> None:
     results = results_of(uniform(2, 10), failed=(("round", "agent"), np.zeros((2, 10), bool)))
     results["words"] = (("round", "agent"), np.full((2, 10), "no"))
     results["price"] = (("round", "buyers"), uniform(2, 5))
-    assert numeric(results) == ["guess", "price"]
+    results["amount"] = (("round", "buyers"), uniform(2, 5))
+    results["buyers_failed"] = (("round", "buyers"), np.zeros((2, 5), bool))
+    results["by_level"] = (("round", "level"), uniform(2, 3))  # which is about groups
+    assert numeric(results) == ["guess", "price", "amount"]  # in the order of their coming
     assert distributions(results).axes[0].get_xlabel() == "guess"
     figure = distributions(results, "price")
     assert figure.axes[0].get_xlabel() == "price"
@@ -144,15 +199,18 @@ def test_variables_are_found_and_chosen() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"variable": "gess"}, "'gess' is no variable .* these are guess"),
+        ({"variable": "gess"}, "'gess' is no variable .* these are guess, word"),
         ({"variable": "failed"}, "'failed' is no variable"),
         ({"mark": "mean"}, "mark='mean': there is no variable"),
         ({"mark": "guess"}, "mark='guess': there is no variable"),
+        ({"by": "town"}, "by='town': there is no such column"),
+        ({"by": "town", "variable": "word"}, "'word' has texts, and groups are drawn of numbers"),
     ],
 )
 def test_what_is_not_there_is_said(asked: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        distributions(results_of(uniform(2, 10)), **asked)  # type: ignore[arg-type]
+        word = (("round", "agent"), np.full((2, 10), "no"))
+        distributions(results_of(uniform(2, 10), word=word), **asked)  # type: ignore[arg-type]
 
 
 def test_nothing_to_draw_is_said() -> None:
@@ -230,7 +288,7 @@ def test_bands(band: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"by": "name"}, "60 values, and 8 lines can be told apart"),
+        ({"by": "name"}, "60 values, and 8 colours can be told apart"),
         ({"by": "region"}, "there are age, name, team"),
         ({"band": "all"}, "it is 'sd', 'interval' or None"),
         ({"variable": "winner"}, "'winner' is no variable"),

@@ -29,6 +29,7 @@ def test_the_line_says_what_is_known() -> None:
     assert snapshot().line(5) == (
         "round 3/5 · 12,000 replies · 3,000/s · 5 calls · 70 tokens · 2 failed · 4 s"
     )
+    assert snapshot().line(2).startswith("round 3 · ")  # a workflow may mean something else
     assert Snapshot(0, 0, 0, 0, 0, 0.0).line() == "round 0 · 0 replies · 0/s · 0 s"
 
 
@@ -51,43 +52,51 @@ def test_rounds_that_are_no_number_are_not_shown(monkeypatch: pytest.MonkeyPatch
     assert "round 3/" not in written.getvalue()
 
 
+#: A round lasts until somebody has looked how far it is, where anybody does.
 NOTEBOOK = """
-import time
+from threading import Event
 from daskagents.progress import Progress, Snapshot
-at = 0
-with Progress(lambda: Snapshot(at, 3 * at, 0, 0, 0, at), {show}, {rounds}):
+
+looked, at = Event(), 0
+
+def snapshot():
+    seen = Snapshot(at, 3 * at, 0, 0, 0, at)
+    looked.set()
+    return seen
+
+with Progress(snapshot, {show}, {rounds}):
     for at in range(4):
-        time.sleep(0.6)
+        looked.clear()
+        assert {show} is False or looked.wait(30)
 """
 
 
-def played(show: bool | None, rounds: int | None) -> list[dict[str, str]]:
-    """Return what a notebook shows of it, from the first to the last."""
-    seen: list[dict[str, str]] = []
+def played(*cells: tuple[bool | None, int | None]) -> list[list[dict[str, str]]]:
+    """Return what each cell of a notebook shows, from the first to the last."""
+    seen: list[list[dict[str, str]]] = [[] for _ in cells]
 
     class Watching(NotebookClient):  # type: ignore[misc]
         def process_message(self, message: Any, cell: Any, cell_index: int) -> Any:
             if "data" in message["content"]:
-                seen.append(message["content"]["data"])
+                seen[cell_index].append(message["content"]["data"])
             elif message["msg_type"] == "stream":
-                seen.append({"stream": message["content"]["text"]})
+                seen[cell_index].append({"stream": message["content"]["text"]})
             return super().process_message(message, cell, cell_index)
 
-    cells = [new_code_cell(NOTEBOOK.format(show=show, rounds=rounds))]
-    Watching(new_notebook(cells=cells), timeout=60, kernel_name="python3").execute()
+    codes = [new_code_cell(NOTEBOOK.format(show=show, rounds=rounds)) for show, rounds in cells]
+    Watching(new_notebook(cells=codes), timeout=60, kernel_name="python3").execute()
     return seen
 
 
 @pytest.mark.filterwarnings("default")  # of Jupyter's own
 def test_a_notebook_shows_a_bar_that_moves() -> None:
-    seen = played(None, 3)
-    assert all('max="3"></progress>' in page["text/html"] for page in seen)
-    lines = [page["text/plain"].partition(" ·")[0] for page in seen]
+    bar, bare, nothing = played((None, 3), (True, None), (False, 3))
+    assert all('max="3"></progress>' in page["text/html"] for page in bar)
+    lines = [page["text/plain"].partition(" ·")[0] for page in bar]
     assert lines[0] == "round 0/3" and lines[-1] == "round 3/3"
     assert len(set(lines)) > 2  # also while the cell was at work
-    bare = played(True, None)
     assert "<progress" not in bare[-1]["text/html"] and "round 3 ·" in bare[-1]["text/html"]
-    assert played(False, 3) == []
+    assert nothing == []
 
 
 def test_a_run_is_quiet_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:

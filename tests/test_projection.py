@@ -29,6 +29,7 @@ class Mixed(da.Agent):
     name: str = "é!"
     nick: str | None = None
     tags: tuple[int, ...] = (1, 2)
+    trade: str = "smith"
 
 
 def held_bytes(handle: Any) -> int:
@@ -40,9 +41,15 @@ def held_bytes(handle: Any) -> int:
     names=st.lists(st.text(max_size=5), min_size=1, max_size=40),
     size=st.integers(1, 50),
     given_ages=st.booleans(),
+    trades=st.lists(st.sampled_from(["smith", "baker" * 10, "é"]), min_size=1, max_size=5),
 )
-def test_nbytes_is_what_the_blocks_hold(names: list[str], size: int, given_ages: bool) -> None:
-    columns: dict[str, Any] = {"name": [n.encode("utf-8", "replace").decode() for n in names]}
+def test_nbytes_is_what_the_blocks_hold(
+    names: list[str], size: int, given_ages: bool, trades: list[str]
+) -> None:
+    columns: dict[str, Any] = {
+        "name": [n.encode("utf-8", "replace").decode() for n in names],
+        "trade": [trades[at % len(trades)] for at in range(len(names))],
+    }
     if given_ages:
         columns["age"] = [None if at % 2 else at for at in range(len(names))]
     people = da.Population(Mixed, columns, block_size=size)
@@ -75,7 +82,7 @@ def test_workers_hold_what_was_said(client1: Client) -> None:
     held: list[int] = []
     known: list[int] = []
     da.run(look, people, client=client1)
-    texts = 200_000 * len("199999: 99.999")  # what they noted
+    texts = 200_000 * (8 + len("199999: 99.999"))  # what they noted, each another text
     assert people.nbytes < held[0] <= people.nbytes + texts
     # what Dask places and spills by: the state, and the replies beside it
     assert held[0] < known[0] < 2 * held[0] + 200_000 * 16

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from daskagents import models
 from daskagents.errors import RunError, WorkflowError
 
 RUN = Callable[..., xr.Dataset]
-OWN = ["n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"]
+OWN = [
+    *("n_failed", "calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries"),
+    *("cost", "seconds_waiting", "seconds"),
+]
 
 
 def players(n: int = 600, **options: Any) -> da.Population:
@@ -241,7 +245,7 @@ def test_usage_is_counted() -> None:
     assert result["calls"].values.tolist() == [6, 6]
     assert result["prompt_tokens"].values.tolist() == [12, 12]
     assert result["completion_tokens"].values.tolist() == [18, 18]
-    assert np.isnan(result["cost"].values).all()  # no price is known
+    assert result["cost"].values.tolist() == [0.0, 0.0]  # nobody is paid
     assert run(game, players(), rounds=2)["cost"].values.tolist() == [0.0, 0.0]
 
 
@@ -383,3 +387,35 @@ def test_the_workflow_is_closed_when_a_round_fails() -> None:
     with pytest.raises(WorkflowError):
         run(guarded, players())
     assert closed == [True]
+
+
+def test_usage_by_model_where_several_are_asked(tmp_path: Path) -> None:
+    class Asker(da.Agent):
+        async def reply(self, message: da.Message) -> float:
+            await self.chat("one two")
+            return 0.0
+
+    def ask(few: Any, many: Any) -> Iterator[Any]:
+        yield {"guess": few.reply()}
+        yield few.reply().rename("guess")
+        many.reply()
+        yield {"guess": few.reply()}
+        yield None
+
+    few = da.Population(Asker, 2, model=models.Dummy(answer="a", model="small"), name="few")
+    many = da.Population(Asker, 5, model=models.Dummy(answer="b c", model="large"), name="many")
+    result = run(ask, few, many, out=tmp_path / "run")
+    assert result["model"].values.tolist() == ["small", "large"]
+    calls = result["calls_by_model"].transpose("round", "model").values
+    np.testing.assert_array_equal(calls, [[2, np.nan], [2, np.nan], [2, 5], [np.nan, np.nan]])
+    assert result["tokens_by_model"].sel(model="large").values[2] == 20
+    assert result["calls"].values.tolist() == [2, 2, 7, 0]
+    usage = json.loads((tmp_path / "run" / "run.json").read_text())["usage"]
+    assert {told["model"]: told["calls"] for told in usage} == {"small": 6, "large": 5}
+    alone = run(ask_alone, few)
+    assert "model" not in alone.sizes
+
+
+def ask_alone(few: Any) -> Iterator[Any]:
+    """Ask a population of one model."""
+    yield few.reply()

@@ -35,7 +35,10 @@ from daskagents.errors import EndpointError, UsageError
 from daskagents.session import Session
 
 RUN = Callable[..., xr.Dataset]
-OWN = ["n_failed", "calls", "prompt_tokens", "completion_tokens", "cost", "seconds"]
+OWN = [
+    *("n_failed", "calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries"),
+    *("cost", "seconds_waiting", "seconds"),
+]
 
 
 def players(n: int = 600, **options: Any) -> da.Population:
@@ -141,6 +144,7 @@ def test_run_json_tells_what_was_run(tmp_path: Path) -> None:
     assert about["populations"]["people"]["agents"] == 600
     assert about["populations"]["people"]["block_size"] == 100
     assert {"dask", "numpy", "python", "zarr"} <= set(about["versions"])
+    assert about["versions"]["daskagents"] == da.__version__  # installed or not
     assert {"checkpoint_every", "max_failed", "started", "ended", "format", "id"} <= set(about)
 
 

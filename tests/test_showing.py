@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from worlds import rounds_closed, until
 
 import daskagents as da
 from daskagents.cli import main
 from daskagents.errors import UsageError
 from daskagents.showing import as_json, show_run
 
-ROOT = Path(__file__).parents[1]
+Process = subprocess.Popen[str]
 
 SLOW = """
 import time
@@ -56,40 +54,22 @@ def shown(folder: Path) -> str:
     return text.getvalue()
 
 
-def closed(folder: Path) -> int:
-    events = folder / "events.jsonl"
-    return events.read_text("utf-8").count('"event": "round"') if events.exists() else 0
-
-
 def written(folder: Path) -> int:
     there = (folder / "rounds.zarr" / "zarr.json").exists()
     return da.open_run(folder).results.sizes["round"] if there else 0
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def play(tmp_path: Path, start: Callable[..., Process]) -> Callable[..., Process]:
+    """Start the slow workflow."""
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
-
-    def start(*words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "daskagents", "run", "slow.py", "--sync", "--out", "a", *words],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
+    return lambda *words: start("run", "slow.py", "--sync", "--out", "a", *words)
 
 
-def wait_until(
-    process: subprocess.Popen[str], condition: Callable[[], bool], seconds: float = 60
-) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+def wait_until(process: Process, condition: Callable[[], bool]) -> None:
+    """Wait for a condition, as long as a process lives."""
+    until(lambda: process.poll() is not None or condition())
+    assert process.poll() is None, process.communicate()[1]
 
 
 def test_what_was_asked_of_models(tmp_path: Path) -> None:
@@ -106,19 +86,15 @@ def test_what_was_asked_of_models(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_under_way_then_killed(
-    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, play: Callable[..., Process], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process = start("-n", "30")
+    process = play("-n", "30")
     folder = tmp_path / "a"
-    try:
-        wait_until(process, lambda: closed(folder) >= 3)
-        assert re.search(
-            r"status +running, \d+ rounds? \((\d+ more closed .*; )?it is", shown(folder)
-        )
-        wait_until(process, lambda: written(folder) >= 2)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
+    wait_until(process, lambda: rounds_closed(folder) >= 3)
+    assert re.search(r"status +running, \d+ rounds? \((\d+ more closed .*; )?it is", shown(folder))
+    wait_until(process, lambda: written(folder) >= 2)
+    process.kill()
+    process.communicate(timeout=30)
     assert re.search(r"status +running, \d+ rounds? .*or was killed", shown(folder))
     assert "30 Player" in shown(folder)
     with (folder / "events.jsonl").open("a", encoding="utf-8") as events:
@@ -132,19 +108,15 @@ def test_a_run_that_is_under_way_then_killed(
 
 
 def test_a_run_before_its_first_round(
-    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, play: Callable[..., Process], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process = start("-n", "3", "-p", "pause=60")
+    process = play("-n", "3", "-p", "pause=60")
     folder = tmp_path / "a"
-    try:
-        wait_until(process, lambda: (folder / "run.json").exists())
-        assert re.search(r"status +running, 0 rounds", shown(folder))
-        assert as_json(da.open_run(folder))["rounds"] == []
-        assert main(["plot", str(folder)]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
+    wait_until(process, lambda: (folder / "run.json").exists())
+    assert re.search(r"status +running, 0 rounds", shown(folder))
+    assert as_json(da.open_run(folder))["rounds"] == []
+    assert main(["plot", str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_run_that_has_no_results_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,17 +132,12 @@ def test_a_run_that_has_no_results_yet(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_run_that_was_interrupted(
-    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    process = start("-n", "3")
-    try:
-        wait_until(process, lambda: closed(tmp_path / "a") >= 1)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[1]
-        assert process.returncode == 130, said
-    finally:
-        process.kill()
+def test_a_run_that_was_interrupted(tmp_path: Path, play: Callable[..., Process]) -> None:
+    process = play("-n", "3")
+    wait_until(process, lambda: rounds_closed(tmp_path / "a") >= 1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
     assert re.search(r"status +interrupted, [1-9]", shown(tmp_path / "a"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -104,7 +105,7 @@ class Answer(msgspec.Struct, frozen=True):
     retries
         How often it was asked in vain.
     cost
-        In the currency of the prices; NaN where a price is not known.
+        In the currency of the prices; NaN, the default, where a price is not known.
     waited
         Seconds that passed before it was asked, or was asked again.
     endpoint
@@ -126,7 +127,7 @@ class Answer(msgspec.Struct, frozen=True):
     calls: int = 1
     cached_tokens: int = 0
     retries: int = 0
-    cost: float = 0.0
+    cost: float = math.nan
     waited: float = 0.0
     endpoint: str = ""
     reasoning: str = ""

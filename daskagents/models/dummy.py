@@ -70,7 +70,7 @@ class Dummy(Model):
         text = said if isinstance(said, str) else _text(said, wanted)
         value = None if wanted is None else schema.read(text, wanted)
         prompt = sum(len(turn.text.split()) for turn in request.messages)
-        return Answer(text, value, prompt, len(text.split()), self.model)
+        return Answer(text, value, prompt, len(text.split()), self.model, cost=0.0)
 
     def _say(self, request: Request) -> Said:
         """Return what it is told to say."""

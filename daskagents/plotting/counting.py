@@ -138,43 +138,67 @@ def moments(values: xr.DataArray) -> tuple[list[float], list[float]]:
     return mean[0].tolist(), spread[0].tolist()
 
 
-def ends(values: xr.DataArray) -> tuple[float, float]:
-    """Return the smallest and the largest finite value; infinities where there is none.
+def ends(values: xr.DataArray) -> tuple[float, float, bool]:
+    """Return the smallest and the largest finite value, and whether all of them are whole.
+
+    Where there is none, the ends are infinite.
 
     Examples
     --------
     >>> ends(xr.DataArray([[1.0, 3.0], [np.nan, np.inf]], dims=("round", "agent")))
-    (1.0, 3.0)
+    (1.0, 3.0, True)
 
     """
     found = [done for _, done in chunkwise(values, _ends)]
-    return min(low for low, _ in found), max(high for _, high in found)
+    low, high, whole = zip(*found, strict=True)
+    return min(low), max(high), all(whole)
 
 
-def _ends(chunk: NDArray[Any], _: None) -> tuple[float, float]:
+def _ends(chunk: NDArray[Any], _: None) -> tuple[float, float, bool]:
     finite = chunk[np.isfinite(chunk)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
+    if not finite.size:
+        return np.inf, -np.inf, True
+    return float(finite.min()), float(finite.max()), bool((finite == np.floor(finite)).all())
 
 
-def histograms(values: xr.DataArray, edges: Floats) -> Floats:
-    """Count the finite values of each round, over (round, bin).
+def histograms(
+    values: xr.DataArray, edges: Floats, codes: NDArray[np.int64] | None = None, groups: int = 1
+) -> Floats:
+    """Count the finite values of each group and round, over (group, round, bin).
+
+    Parameters
+    ----------
+    values
+        Numbers over (round, agents).
+    edges
+        The edges of the bins.
+    codes, groups
+        The group of each agent, -1 for none, and how many there are; None for one group of all.
 
     Examples
     --------
     >>> values = xr.DataArray([[1.0, 3.0], [np.nan, 2.0]], dims=("round", "agent"))
     >>> histograms(values, np.array([0.0, 2.0, 4.0])).tolist()
-    [[1.0, 1.0], [0.0, 1.0]]
+    [[[1.0, 1.0], [0.0, 1.0]]]
 
     """
-    counts = np.zeros((len(values), len(edges) - 1))
-    for rounds, found in chunkwise(values, _histograms, edges):
-        counts[rounds] += found
+    counts = np.zeros((groups, len(values), len(edges) - 1))
+    for rounds, found in chunkwise(values, _histograms, edges, groups, per_agent=codes):
+        counts[:, rounds] += found
     return counts
 
 
-def _histograms(chunk: NDArray[Any], _: None, edges: Floats) -> Floats:
-    rows = [np.histogram(row[np.isfinite(row)], edges)[0] for row in chunk]
+def _histograms(
+    chunk: NDArray[Any], codes: NDArray[np.int64] | None, edges: Floats, groups: int
+) -> Floats:
+    own = [slice(None) if codes is None else codes == group for group in range(groups)]
+    rows = [[_histogram(row[agents], edges) for row in chunk] for agents in own]
     return np.array(rows, np.float64)
+
+
+def _histogram(values: NDArray[Any], edges: Floats) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = np.histogram(values[np.isfinite(values)], edges)[0]
+    return counts
 
 
 def texts(values: xr.DataArray) -> list[Counter[str]]:

@@ -6,12 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 
-from daskagents.fonts import showable
 from daskagents.plotting.counting import texts
-from daskagents.plotting.variables import COLORS, GRID, INK, write_around
+from daskagents.plotting.page import COLORS, INK, dress, short, title_of, write_around
+from daskagents.plotting.variables import Shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,30 +17,11 @@ if TYPE_CHECKING:
 #: Texts that have a colour of their own; the rest share one.
 MOST_TEXTS = 7
 _REST = "#c9d1d8"
-#: Characters of a text that the legend shows.
-_LONG = 28
 
 
-def draw_shares(
-    ax: Axes, values: xr.DataArray, numbers: NDArray[np.int64], name: str, said: str
-) -> None:
-    """Draw the shares of the most frequent texts as stacked bars, one for each round.
-
-    Parameters
-    ----------
-    ax
-        Where.
-    values
-        Texts over (round, agents).
-    numbers
-        The numbers of the rounds.
-    name
-        What the texts are.
-    said
-        What stands below: the caption.
-
-    """
-    counts = texts(values)
+def draw_shares(ax: Axes, shown: Shown) -> None:
+    """Draw the shares of the most frequent texts as stacked bars, one for each round."""
+    counts = texts(shown.values)
     total = sum(counts, Counter[str]())
     rare = total.pop("", 0)
     known = [text for text, _ in total.most_common(MOST_TEXTS)]
@@ -56,14 +35,14 @@ def draw_shares(
     bars = []
     for text, color in zip(known, COLORS, strict=False):
         share = np.array([count[text] for count in counts]) / replied
-        bars.append((ax.bar(places, share, bottom=bottom, color=color, **style), _short(text)))
+        bars.append((ax.bar(places, share, bottom=bottom, color=color, **style), short(text)))
         bottom += share
     others = len(total) - len(known)
     if others or rare:
         rest = np.array([count.total() for count in counts]) / replied - bottom
         label = f"{others:,}{'+' * (rare > 0)} other text{'s' * (others != 1)}"
         bars.append((ax.bar(places, rest.clip(0), bottom=bottom, color=_REST, **style), label))
-    _dress(ax, numbers, name, said)
+    _dress(ax, shown)
     if bars:  # in the order of the stack
         handles, labels = zip(*bars[::-1], strict=True)
         ax.legend(
@@ -71,16 +50,10 @@ def draw_shares(
         )
 
 
-def _short(text: str) -> str:
-    """Return a text as the legend shows it: one line, not too long."""
-    line = showable(" ".join(text.split()))
-    line = line if len(line) <= _LONG else f"{line[: _LONG - 1]}…"
-    return f" {line}" if line.startswith("_") else line  # or the legend left it out
-
-
-def _dress(ax: Axes, numbers: NDArray[np.int64], name: str, said: str) -> None:
+def _dress(ax: Axes, shown: Shown) -> None:
     from matplotlib.ticker import PercentFormatter
 
+    numbers = shown.numbers
     every = -(-len(numbers) // 15)
     ax.set_xticks(np.arange(len(numbers))[::every], [str(n) for n in numbers[::every]])
     middle, half = (len(numbers) - 1) / 2, max(len(numbers), 5) / 2 + 0.1
@@ -88,8 +61,5 @@ def _dress(ax: Axes, numbers: NDArray[np.int64], name: str, said: str) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel("round", color=INK)
     ax.set_ylabel("share of the replies", color=INK)
-    write_around(ax, name, said)
-    ax.tick_params(colors=INK, length=0)
-    ax.spines[:].set_visible(False)
-    ax.grid(axis="y", color=GRID, lw=0.8)
-    ax.set_axisbelow(True)
+    write_around(ax, title_of(shown.name), shown.caption)
+    dress(ax, "y")

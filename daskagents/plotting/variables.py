@@ -3,28 +3,72 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
-from daskagents.fonts import bold, showable
 from daskagents.opened import OpenRun, open_run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 #: What pictures take as results.
 Source = xr.Dataset | OpenRun | str | os.PathLike[str]
 
-#: Colours of words and lines, and of what is beside the point.
-INK, FAINT, GRID = "#22303c", "#8a97a3", "#e6eaee"
-# Okabe and Ito (2008): told apart by people who do not see all colours, too.
-COLORS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000",
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class Shown:
+    """A variable as pictures show it.
+
+    Attributes
+    ----------
+    results
+        The rounds that are shown.
+    name, values
+        The variable, over (round, agents).
+    numbers
+        The rounds as people count them.
+    caption
+        How many agents there are, how many replies are missing, and what is left out.
+
+    """
+
+    results: xr.Dataset
+    name: str
+    values: xr.DataArray
+    numbers: NDArray[np.int64]
+    caption: str
+
+
+def shown_of(
+    results: Source, wanted: str | None, *, texts: bool = True, most: int | None = None
+) -> Shown:
+    """Return the variable that a picture is to show.
+
+    Parameters
+    ----------
+    results
+        The results, however they are given.
+    wanted
+        Its name; None takes the first with numbers or, if there is none, with texts.
+    texts
+        Whether one with texts will do.
+    most
+        Rounds to show: of more as many, evenly spread; None for all.
+
+    Raises
+    ------
+    UsageError
+        If there is no such variable, or no round.
+
+    """
+    whole = dataset_of(results)
+    name = variable_of(whole, wanted, texts=texts)
+    numbers, part = round_numbers(whole), whole
+    if most is not None and len(numbers) > most:
+        rounds = np.unique(np.linspace(0, len(numbers) - 1, most).round().astype(int))
+        numbers, part = numbers[rounds], whole.isel(round=rounds)
+    return Shown(part, name, part[name], numbers, caption(whole, name, len(numbers)))
 
 
 def dataset_of(results: Source) -> xr.Dataset:
@@ -54,7 +98,7 @@ def dataset_of(results: Source) -> xr.Dataset:
 
 
 def numeric(results: xr.Dataset) -> list[str]:
-    """Return the names of the variables that have a number per round and agent, sorted.
+    """Return the names of the variables that have a number per round and agent, in order.
 
     Examples
     --------
@@ -66,7 +110,7 @@ def numeric(results: xr.Dataset) -> list[str]:
 
 
 def textual(results: xr.Dataset) -> list[str]:
-    """Return the names of the variables that have a text per round and agent, sorted.
+    """Return the names of the variables that have a text per round and agent, in order.
 
     Examples
     --------
@@ -78,11 +122,26 @@ def textual(results: xr.Dataset) -> list[str]:
 
 
 def _over_agents(results: xr.Dataset, kinds: str) -> list[str]:
-    return sorted(
+    """Return variables over (round, agents), of some kinds of values.
+
+    Arrays over groups have two dimensions, too. But it is agents that fail: where the results say
+    of some dimensions which failed, the others are none of agents.
+    """
+    known = {values.dims for values in map(results.get, _flags(results)) if values is not None}
+    return [
         str(name)
         for name, values in results.data_vars.items()
-        if values.ndim == 2 and values.dims[0] == "round" and values.dtype.kind in kinds
-    )
+        if values.ndim == 2
+        and values.dims[0] == "round"
+        and values.dtype.kind in kinds
+        and (not known or values.dims in known)
+    ]
+
+
+def _flags(results: xr.Dataset) -> list[str]:
+    """Return the names under which a run says of each agent whether it failed."""
+    flags = {"agent": "failed"}
+    return [flags.get(dim, f"{dim}_failed") for dim in map(str, results.dims)]
 
 
 def variable_of(results: xr.Dataset, wanted: str | None, *, texts: bool = True) -> str:
@@ -165,26 +224,3 @@ def _failed(results: xr.Dataset) -> int:
     if "n_failed" in results:
         return int(results["n_failed"].sum())
     return int(results["failed"].sum()) if "failed" in results else 0
-
-
-def title_of(name: str) -> str:
-    """Return the title of a picture.
-
-    Examples
-    --------
-    >>> title_of("last_guess")
-    'Last guess, round by round'
-
-    """
-    name = showable(name.replace("_", " "))
-    return f"{name[:1].upper()}{name[1:]}, round by round"
-
-
-def write_around(ax: Axes, name: str, said: str, pad: float = 12) -> None:
-    """Write a title above axes, and a caption below them."""
-    title = title_of(name)
-    ax.set_title(title, loc="left", color=INK, fontsize=13, pad=pad, **bold(title))
-    ax.annotate(
-        said, (0, 0), (0, -44), xycoords="axes fraction", textcoords="offset points",
-        fontsize=8, color=FAINT,
-    )  # fmt: skip
