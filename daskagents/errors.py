@@ -23,6 +23,8 @@
 
 from __future__ import annotations
 
+import math
+
 from daskagents.usage import Usage
 
 
@@ -90,7 +92,7 @@ class LateError(EndpointError, TimeoutError):
 class AnswerError(ModelError, ValueError):
     """A model answered, and the answer cannot be used."""
 
-    usage = Usage(calls=1)
+    usage = Usage(calls=1, cost=math.nan)
 
 
 class BrokenError(AnswerError):

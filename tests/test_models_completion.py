@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import chat, said
+from scripted import chat, said, took
 
 from daskagents.errors import AnswerError, BrokenError, EmptyError, RefusalError
 from daskagents.models import Answer, completion
@@ -21,7 +21,7 @@ def test_all_that_an_answer_tells() -> None:
     }
     answer, _ = chat(said("Hi.", usage=usage, model="m-2026"))
     assert (answer.text, answer.model, answer.how) == ("Hi.", "m-2026", "")
-    assert answer.usage == Usage(1, 100, 7, 64)
+    assert took(answer) == Usage(1, 100, 7, 64)
     assert answer.endpoint.startswith("http://127.0.0.1:")
     assert answer.probabilities is None
 
@@ -37,7 +37,7 @@ def test_all_that_an_answer_tells() -> None:
 )
 def test_an_endpoint_need_not_count(usage: Any) -> None:
     answer, _ = chat(said("Hi.", usage=usage, model=None))
-    assert answer.usage == Usage(1)
+    assert took(answer) == Usage(1)
     assert answer.model == ""
 
 
@@ -93,7 +93,7 @@ def test_each_failure_is_its_own_error(body: Any, kind: Any, passing: bool, told
     assert str(error).startswith("http://127.0.0.1:")
     assert error.passing is passing
     counted = isinstance(body, dict)
-    assert error.usage == (Usage(1, 10, 3) if counted else Usage(1))
+    assert took(error) == (Usage(1, 10, 3) if counted else Usage(1))
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 130))
@@ -108,7 +108,7 @@ def test_many_answers_share_what_they_took(prompt: int, said: int, cached: int, 
     }
     found = completion.answers(completion.read(json.dumps(body).encode()), "it")
     assert [one.text for one in found if isinstance(one, Answer)] == [str(at) for at in range(n)]
-    assert sum((one.usage for one in found), Usage()) == Usage(1, prompt, said, cached)
+    assert took(*found) == Usage(1, prompt, said, cached)
     shares = [one.usage.prompt_tokens for one in found]
     assert max(shares) - min(shares) <= 1
 
@@ -117,4 +117,4 @@ def test_one_choice_that_cannot_be_used_spoils_no_other() -> None:
     body = said("a", None, "c")
     found = completion.answers(completion.read(json.dumps(body).encode()), "it")
     assert [type(one) for one in found] == [Answer, EmptyError, Answer]
-    assert sum((one.usage for one in found), Usage()) == Usage(1, 10, 9)
+    assert took(*found) == Usage(1, 10, 9)

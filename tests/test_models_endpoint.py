@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from scripted import HELLO, as_http, chat, listening, run, said
+from scripted import HELLO, as_http, chat, listening, run, said, took
 
 from daskagents.errors import (
     BrokenError,
@@ -58,7 +58,7 @@ def test_what_hangs_is_late() -> None:
     assert str(error).endswith("/chat/completions did not answer within 0.2 s")
     assert error.passing
     assert error.status == 0
-    assert error.usage == Usage()
+    assert took(error) == Usage()
 
 
 def test_what_does_not_begin_is_late() -> None:
@@ -102,7 +102,7 @@ def test_bodies_that_are_cut_off(reply: bytes, kind: Any, told: str) -> None:
     assert type(error) is kind
     assert told in str(error)
     assert error.passing
-    assert error.usage == Usage(calls=int(kind is BrokenError))
+    assert took(error) == Usage(calls=int(kind is BrokenError))
 
 
 def test_nobody_there() -> None:
@@ -144,6 +144,7 @@ def test_what_cannot_pass(status: int) -> None:
     assert type(error) is EndpointError
     assert f"refused the request with status {status}: told to fail" in str(error)
     assert (error.status, error.passing, error.wait) == (status, False, 0.0)
+    assert error.endpoint == str(error).split("/chat")[0]
     assert len(sent) == 1
 
 

@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 import pytest
-from scripted import HELLO, Reply, chat, refused, run, said, scripted
+from scripted import HELLO, Reply, chat, refused, run, said, scripted, took
 
 from daskagents.errors import EndpointError
 from daskagents.message import Message
@@ -49,7 +49,7 @@ def test_refused_sampling_is_left_out_from_then_on(caplog: pytest.LogCaptureFixt
     for body in sent[2:]:
         assert body.keys() == {"model", "messages", "max_completion_tokens", "top_p"}
         assert body["max_completion_tokens"] == 7
-    assert sum((answer.usage for answer in answers), Usage()) == Usage(21, 210, 63, retries=2)
+    assert took(*answers) == Usage(21, 210, 63, retries=2)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
     assert "'m' at http://127.0.0.1" in told[0]
@@ -104,7 +104,7 @@ def test_what_is_refused_in_every_form_has_an_end() -> None:
         stop=["x"],
     )
     assert isinstance(error, EndpointError)
-    assert error.usage == Usage(retries=3)
+    assert took(error) == Usage(retries=3)
     assert len(sent) == 4
     assert sent[-1].keys() == {"model", "messages", "stop"}
 
@@ -189,7 +189,7 @@ def test_many_are_asked_for_one_by_one_where_n_is_not_known(
 ) -> None:
     answers, sent = many(4, reply)
     assert [answer.text for answer in answers] == ["Hi."] * 4
-    assert sum((answer.usage for answer in answers), Usage()) == Usage(4, 40, 12)
+    assert took(*answers) == Usage(4, 40, 12)
     assert sum("n" in body for body in sent) == 1
     assert len(caplog.records) == 1
     assert "asked for one by one" in caplog.text

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from scripted import chat
+from scripted import chat, took
 
 from daskagents.errors import EndpointError, RefusalError
 from daskagents.models.refusal import wait_of
@@ -101,4 +101,4 @@ def test_a_filter_that_keeps_a_prompt_back(body: Any) -> None:
     error, _ = chat((400, body))
     assert type(error) is RefusalError
     assert not error.passing
-    assert error.usage == Usage()
+    assert took(error) == Usage()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from scripted import HELLO, chat, refused, run, said, scripted
+from scripted import HELLO, chat, refused, run, said, scripted, took
 
 from daskagents.errors import AnswerError, BrokenError, EndpointError, UsageError
 from daskagents.models import Request
@@ -52,7 +52,7 @@ def test_one_call_gives_a_value(schema: Any, text: str, value: Any, grammar: boo
     answer, (sent,) = chat(said(text), request=wanting(schema), grammar=grammar)
     assert (answer.value, answer.text) == (value, text)
     assert answer.how == ("grammar" if grammar else "schema")
-    assert answer.usage == Usage(1, 10, 3)
+    assert took(answer) == Usage(1, 10, 3)
     if grammar:
         assert sent["grammar"].startswith("root ::= ")
         assert "response_format" not in sent
@@ -69,7 +69,7 @@ def test_a_model_is_shown_its_own_error() -> None:
     )
     assert answer.value == Thought("", 7.0)
     assert answer.how == "repair"
-    assert answer.usage == Usage(2, 20, 6)
+    assert took(answer) == Usage(2, 20, 6)
     assert second["messages"][:2] == first["messages"]
     own, told = second["messages"][2:]
     assert own == {"role": "assistant", "content": "A lamp."}
@@ -90,7 +90,7 @@ def test_there_is_one_repair_only() -> None:
     error, sent = chat(said("A lamp."), request=wanting(Thought))
     assert type(error) is AnswerError
     assert not error.passing
-    assert error.usage == Usage(2, 20, 6)
+    assert took(error) == Usage(2, 20, 6)
     assert len(sent) == 2
     assert "got 'A lamp.'; it was shown its error once before" in str(error)
     assert str(error).startswith("http://127.0.0.1:")
@@ -100,10 +100,10 @@ def test_what_fails_on_the_way_says_what_was_spent() -> None:
     error, _ = chat(said("A lamp."), refused("busy", 503), request=wanting(Thought))
     assert isinstance(error, EndpointError)
     assert error.passing
-    assert error.usage == Usage(1, 10, 3)
+    assert took(error) == Usage(1, 10, 3)
     error, _ = chat(said("Hm. 50."), (200, "{"), request=wanting(float, extract=True))
     assert isinstance(error, BrokenError)
-    assert error.usage == Usage(2, 10, 3)
+    assert took(error) == Usage(2, 10, 3)
 
 
 def test_long_answers_are_shown_in_part() -> None:
@@ -125,7 +125,7 @@ def test_extract_asks_freely_and_then_for_the_value() -> None:
     assert "response_format" in second
     assert second["temperature"] == 0.0
     assert (answer.text, answer.value, answer.how) == ("Others say 50, so 33.", 33.0, "extract")
-    assert answer.usage == Usage(2, 20, 6)
+    assert took(answer) == Usage(2, 20, 6)
 
 
 def test_an_extract_may_be_repaired() -> None:
@@ -136,7 +136,7 @@ def test_an_extract_may_be_repaired() -> None:
         request=wanting(float, extract=True),
     )
     assert (answer.text, answer.value, answer.how) == ("33, I think.", 33.0, "repair")
-    assert answer.usage == Usage(3, 30, 9)
+    assert took(answer) == Usage(3, 30, 9)
     assert len(sent[2]["messages"]) == 6
 
 
@@ -153,7 +153,7 @@ def test_many_answers_are_each_repaired_alone() -> None:
     assert [getattr(one, "how", None) for one in found] == ["schema", "repair", "schema", None]
     assert isinstance(found[3], AnswerError)
     assert len(sent) == 3
-    spent = sum((one.usage for one in found), Usage())
+    spent = took(*found)
     assert spent == Usage(3, 30, 18)
 
 

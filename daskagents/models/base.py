@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -31,6 +33,8 @@ class Request(msgspec.Struct, frozen=True):
         The agent's random numbers, for models that draw instead of asking.
     keeper
         Who keeps what all workers of the run share; None where nothing is shared.
+    others
+        The random numbers of the further agents that this request stands for.
     extract
         Whether to ask for free text first, and then for what the schema wants of it.
     choices
@@ -54,6 +58,7 @@ class Request(msgspec.Struct, frozen=True):
     sampling: dict[str, Any] = {}  # msgspec copies an empty default
     rng: Rng | None = None
     keeper: Keeper | None = None
+    others: tuple[Rng | None, ...] = ()
     extract: bool = False
     choices: tuple[str | int, ...] = ()
 
@@ -66,6 +71,18 @@ class Request(msgspec.Struct, frozen=True):
                 raise UsageError("give schema= or choices=, not both: choices are a schema")
         if self.extract and self.schema is None:
             raise UsageError("extract=True needs a schema= to extract into")
+
+    def each(self, n: int) -> list[Request]:
+        """Return the requests of the single agents that this one stands for, `n` in all."""
+        return [self.part([place]) for place in range(n)] if self.others else [self] * n
+
+    def part(self, places: Sequence[int]) -> Request:
+        """Return the request of some of the agents that this one stands for."""
+        if not self.others:
+            return self
+        named = dict(enumerate([self.rng, *self.others]))
+        rng, *others = (named.get(place, self.rng) for place in places)
+        return msgspec.structs.replace(self, rng=rng, others=tuple(others))
 
 
 def _literal(choices: tuple[str | int, ...]) -> Any:
@@ -176,7 +193,7 @@ class Model(ABC):
         ModelError
             If there is no answer at all.
         """
-        asked = [self.chat(request) for _ in range(n)]
+        asked = [self.chat(one) for one in request.each(n)]
         return sound(await asyncio.gather(*asked, return_exceptions=True))
 
     async def check(self) -> None:
@@ -184,7 +201,14 @@ class Model(ABC):
 
 
 def sound(answers: list[Answer | BaseException]) -> list[Answer | ModelError]:
-    """Return answers and the model's errors among them; raise what else went wrong, or all did."""
+    """Return answers and the model's errors among them; raise what else went wrong.
+
+    Raises
+    ------
+    ModelError
+        If all are errors: of those that may pass, the one that is to be waited for longest; with
+        the usage of all.
+    """
     kept: list[Answer | ModelError] = []
     for answer in answers:
         if not isinstance(answer, Answer | ModelError):
@@ -192,9 +216,21 @@ def sound(answers: list[Answer | BaseException]) -> list[Answer | ModelError]:
         kept.append(answer)
     errors = [answer for answer in kept if isinstance(answer, ModelError)]
     if errors and len(errors) == len(kept):
-        errors[0].usage = sum((error.usage for error in errors[1:]), errors[0].usage)
-        raise errors[0]
+        told = max(errors, key=lambda error: (error.passing, error.wait))
+        told.usage = sum((error.usage for error in errors), Usage())
+        raise told
     return kept
+
+
+def alike(error: ModelError, usage: Usage) -> ModelError:
+    """Return the same error for somebody else, with another usage."""
+    try:
+        other = copy.copy(error)
+    except TypeError:  # a user's own error, made from something else than its text
+        other = ModelError(*error.args)
+        other.__dict__.update(error.__dict__)
+    other.usage = usage
+    return other
 
 
 @dataclass(frozen=True)
@@ -205,6 +241,11 @@ class Wrapper(Model):
     ----------
     inner
         The model that is asked.
+
+    Raises
+    ------
+    UsageError
+        If it is no model, or one that cannot be hashed.
 
     Examples
     --------
@@ -220,10 +261,32 @@ class Wrapper(Model):
 
     inner: Model
 
+    def __post_init__(self) -> None:
+        check_model(self.inner, type(self).__name__)
+
     async def chat(self, request: Request) -> Answer:
         """Ask the inner model."""
         return await self.inner.chat(request)
 
+    async def chat_many(self, request: Request, n: int) -> list[Answer | ModelError]:
+        """Ask the inner model for many answers at once, unless `chat` alone says what is done."""
+        if type(self).chat is not Wrapper.chat:
+            return await super().chat_many(request, n)
+        return await self.inner.chat_many(request, n)
+
     async def check(self) -> None:
         """Raise an `EndpointError` if the inner model cannot answer at all."""
         await self.inner.check()
+
+
+def check_model(model: object, where: str) -> None:
+    """Raise a `UsageError` if something cannot be a model within another."""
+    if not isinstance(model, Model):
+        raise UsageError(f"{where} is put around a model, not a {type(model).__name__}")
+    try:
+        hash(model)
+    except TypeError:
+        raise UsageError(
+            f"{where} is put around a {type(model).__name__}, which cannot be hashed; models are"
+            " values that do not change: write @dataclass(frozen=True) above its class"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,5 +175,5 @@ def _without_text(choice: Choice) -> AnswerError:
 
 def _taking(error: AnswerError, prompt: int, said: int, cached: int, calls: int = 1) -> AnswerError:
     """Note with an error what the answer took."""
-    error.usage = Usage(calls, prompt, said, cached)
+    error.usage = Usage(calls, prompt, said, cached, cost=math.nan)
     return error

@@ -186,6 +186,8 @@ class Endpoint:
                 redact=self.redact,
                 has_key=self._has_key,
             )
+        if isinstance(failure, EndpointError):
+            failure.endpoint = self.base_url
         # Here, so that what aiohttp raised, which knows the headers, is no part of it.
         raise failure
 

@@ -159,7 +159,7 @@ class OpenAI(Model):
                 quirks.say("gives one answer to a request: many (n=) are asked for one by one")
         if request.schema is not None:
             found = await self._structure().finish_all(request, found)
-        rest = [self.chat(request) for _ in range(n - len(found))]
+        rest = [self.chat(one) for one in request.each(n)[len(found) :]]
         return sound([*found, *await asyncio.gather(*rest, return_exceptions=True)])
 
     def _structure(self) -> Structure:
