@@ -91,9 +91,14 @@ class ModelServer:
         self._process: ServerProcess | None = None
         self.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.alive
+
     def start(self) -> None:
         """Start it, where it does not run; it begins to count anew."""
-        if self._process is None:
+        if not self.alive:
             script = Path(fake_server.__file__).with_name("__main__.py")
             said = msgspec.json.encode(self._script).decode()
             self._process = ServerProcess(script, said, str(self._port))
@@ -170,6 +175,7 @@ def model_server(
     batching: Batching | None = None,
     cache: PrefixCache | None = None,
     reasoning: int = 0,
+    most_choices: int = 128,
     refuse: tuple[str, ...] = (),
     ignore: tuple[str, ...] = (),
     port: int = 0,
@@ -214,6 +220,8 @@ def model_server(
     reasoning
         Tokens of thought before each answer, in ``reasoning_content``. With 0, only requests
         with a ``reasoning_effort`` get some.
+    most_choices
+        The largest ``n`` that is taken; llama.cpp, for one, takes as many as it has slots.
     refuse
         Parameters that are refused with status 400, such as ``("n", "response_format")``.
     ignore
@@ -251,6 +259,7 @@ def model_server(
         batching=batching,
         cache=cache,
         reasoning=reasoning,
+        most_choices=most_choices,
         refuse=refuse,
         ignore=ignore,
     )
