@@ -77,19 +77,16 @@ class ModelServer:
 
     def __init__(self, port: int = 0, **settings: Any) -> None:
         self._script = script_of(**settings)
-        # Bound, but not listening: no other program is given this port.
-        self._kept = socket.socket()
-        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            self._kept.bind(("127.0.0.1", port))
-        except OSError as error:
-            self._kept.close()
-            raise UsageError(f"port={port}: {error.strerror}; 0 takes one that is free") from None
+        self._kept = _keep(port)
         self._port = self._kept.getsockname()[1]
         #: What to give as ``base_url``.
         self.url = f"http://127.0.0.1:{self._port}/v1"
         self._process: ServerProcess | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def alive(self) -> bool:
@@ -158,6 +155,23 @@ class ModelServer:
         if answer.status != 200:
             raise EndpointError(f"{self.url}: {said.decode(errors='replace')}")
         return said
+
+
+def _keep(port: int) -> socket.socket:
+    """Return a socket that keeps a port for the server: bound, but not listening."""
+    kept = socket.socket()
+    try:
+        if port:
+            # Two who share a port would share its connections: this one must be free.
+            with socket.socket() as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(("127.0.0.1", port))
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", port))
+    except OSError as error:
+        kept.close()
+        raise UsageError(f"port={port}: {error.strerror}; 0 takes one that is free") from None
+    return kept
 
 
 @contextmanager
