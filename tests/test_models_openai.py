@@ -112,7 +112,7 @@ def test_sampling_is_merged_and_the_unknown_is_passed_on() -> None:
 def test_what_cannot_be_used_is_counted_for_it_is_paid() -> None:
     with model_server(fail={"nonsense": 2}) as server:
         once, twice = chats(model_of(server), 2)
-    # The fake's nonsense has no prompt and five words; the repair's prompt has these and more.
+    # The fake's nonsense has five words; the repair's prompt has these and more.
     assert twice.prompt_tokens > once.prompt_tokens + 5
     assert twice.completion_tokens == once.completion_tokens + 5
     assert (once.calls, twice.calls) == (1, 2)
