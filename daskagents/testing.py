@@ -77,23 +77,25 @@ class ModelServer:
 
     def __init__(self, port: int = 0, **settings: Any) -> None:
         self._script = script_of(**settings)
-        # Bound, but not listening: no other program is given this port.
-        self._kept = socket.socket()
-        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            self._kept.bind(("127.0.0.1", port))
-        except OSError as error:
-            self._kept.close()
-            raise UsageError(f"port={port}: {error.strerror}; 0 takes one that is free") from None
+        self._kept = _keep(port)
         self._port = self._kept.getsockname()[1]
         #: What to give as ``base_url``.
         self.url = f"http://127.0.0.1:{self._port}/v1"
         self._process: ServerProcess | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.alive
 
     def start(self) -> None:
         """Start it, where it does not run; it begins to count anew."""
-        if self._process is None:
+        if not self.alive:
             script = Path(fake_server.__file__).with_name("__main__.py")
             said = msgspec.json.encode(self._script).decode()
             self._process = ServerProcess(script, said, str(self._port))
@@ -155,6 +157,23 @@ class ModelServer:
         return said
 
 
+def _keep(port: int) -> socket.socket:
+    """Return a socket that keeps a port for the server: bound, but not listening."""
+    kept = socket.socket()
+    try:
+        if port:
+            # Two who share a port would share its connections: this one must be free.
+            with socket.socket() as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(("127.0.0.1", port))
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", port))
+    except OSError as error:
+        kept.close()
+        raise UsageError(f"port={port}: {error.strerror}; 0 takes one that is free") from None
+    return kept
+
+
 @contextmanager
 def model_server(
     *,
@@ -170,6 +189,7 @@ def model_server(
     batching: Batching | None = None,
     cache: PrefixCache | None = None,
     reasoning: int = 0,
+    most_choices: int = 128,
     refuse: tuple[str, ...] = (),
     ignore: tuple[str, ...] = (),
     port: int = 0,
@@ -214,6 +234,8 @@ def model_server(
     reasoning
         Tokens of thought before each answer, in ``reasoning_content``. With 0, only requests
         with a ``reasoning_effort`` get some.
+    most_choices
+        The largest ``n`` that is taken; llama.cpp, for one, takes as many as it has slots.
     refuse
         Parameters that are refused with status 400, such as ``("n", "response_format")``.
     ignore
@@ -251,6 +273,7 @@ def model_server(
         batching=batching,
         cache=cache,
         reasoning=reasoning,
+        most_choices=most_choices,
         refuse=refuse,
         ignore=ignore,
     )

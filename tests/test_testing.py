@@ -150,6 +150,13 @@ def test_a_port_is_taken_by_one_alone() -> None:
         held = socket.socket()
         with held, pytest.raises(OSError):
             held.bind(("127.0.0.1", port))
+        with pytest.raises(UsageError, match="in use"), model_server(port=port):
+            pass
+        server.kill()
+        with pytest.raises(UsageError, match="in use"), model_server(port=port):
+            pass
+    with model_server(port=port) as server:
+        assert server.url.endswith(f":{port}/v1")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         taken = held.getsockname()[1]

@@ -122,6 +122,8 @@ def test_several_choices_are_draws_of_their_own() -> None:
         assert line.status(n=128) == 200
         for wrong in (0, 129, -1, "two"):
             assert line.status(n=wrong) == 400
+        server.change(most_choices=2)
+        assert [line.status(n=n) for n in (2, 3)] == [200, 400]
 
 
 def test_the_same_request_may_get_other_answers() -> None:

@@ -7,9 +7,6 @@ from typing import Any
 
 import msgspec
 
-#: The most choices that may be asked for at once, as with the vendors.
-MOST_CHOICES = 128
-
 
 class Said(msgspec.Struct):
     """One message of a conversation."""
@@ -79,13 +76,17 @@ _ANY_OBJECT = {"type": "object", "properties": {"number": {"type": "number"}}}
 _decode = msgspec.json.Decoder(Chat).decode
 
 
-def read(body: bytes, refuse: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> Chat:
+def read(
+    body: bytes, most: int, refuse: tuple[str, ...] = (), ignore: tuple[str, ...] = ()
+) -> Chat:
     """Read a request.
 
     Parameters
     ----------
     body
         The JSON.
+    most
+        The most choices that may be asked for.
     refuse
         Parameters that are refused, unless they say what would be so without them (1, or null).
     ignore
@@ -102,8 +103,8 @@ def read(body: bytes, refuse: tuple[str, ...] = (), ignore: tuple[str, ...] = ()
         chat = _decode(body)
     except msgspec.DecodeError as error:
         raise ValueError(f"cannot read the request: {error}") from None
-    if chat.n is not None and not 1 <= chat.n <= MOST_CHOICES:
-        raise ValueError(f"n={chat.n} is not from 1 to {MOST_CHOICES}", "n", "invalid_value")
+    if chat.n is not None and not 1 <= chat.n <= most:
+        raise ValueError(f"n={chat.n} is not from 1 to {most}", "n", "invalid_value")
     return chat
 
 

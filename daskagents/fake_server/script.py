@@ -198,6 +198,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     batching: Batching | None = None
     cache: PrefixCache | None = None
     reasoning: Annotated[int, Meta(ge=0)] = 0
+    most_choices: Count = 128
     refuse: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     paused: bool = False

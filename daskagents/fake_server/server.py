@@ -133,7 +133,7 @@ class Server:
         script, what = self.script, str(fault.what) if fault else ""
         if self.slots and self.slots.full:
             return refusal(503, "too many requests are waiting")
-        chat = read(body, script.refuse, script.ignore)
+        chat = read(body, script.most_choices, script.refuse, script.ignore)
         written = Writing(script, chat, request, asked, what)
         cached = self._prefixes.known(chat.words) if self._prefixes else 0
         tokens = Tokens(chat.length, written.tokens, cached)
