@@ -52,7 +52,7 @@ class Host:
                 " population (model=...) or to the run (da.run(..., model=...))"
             )
         try:
-            answer = await model.chat(request)
+            answer = await model.of(agent).chat(request)
         except ModelError as error:
             self.usage.add("", getattr(error, "endpoint", ""), error.usage)
             raise
