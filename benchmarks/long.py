@@ -18,7 +18,7 @@ _MB = 2**20
 
 
 def long_run(rounds: int) -> Iterator[Row]:
-    """Measure memory and tasks after a tenth of the rounds and after all, by process."""
+    """Measure memory and tasks after half of the rounds and after all, by process."""
     with (
         SubprocessCluster(
             n_workers=2,
@@ -36,7 +36,7 @@ def long_run(rounds: int) -> Iterator[Row]:
                 replies = walkers.reply(message)
                 message = replies["place"].mean()
                 yield replies.assign(mean=message)
-                if number in (rounds // 10, rounds):
+                if number in (rounds // 2, rounds):
                     gc.collect()
                     found = {name: pss(pid) / _MB for name, pid in pids.items()}
                     seen.append(found | {"tasks": client.run_on_scheduler(_tasks)})
@@ -50,7 +50,7 @@ def long_run(rounds: int) -> Iterator[Row]:
             f"{what}, after {rounds:,} rounds of 8 blocks",
             [late[name]],
             "" if name == "tasks" else "MiB",
-            f"after {rounds // 10}",
+            f"after {rounds // 2:,}",
             [early[name]],
             "ratio 1",
         )

@@ -241,6 +241,8 @@ class Cluster(Executor):
         return self.client.gather(futures)
 
     def reload(self, written: Sequence[tuple[str, str]], blocks: Sequence[Any]) -> list[Any]:
+        with suppress(ValueError):  # a scheduler may refuse to run functions
+            self.client.run_on_scheduler(_forget_groups)
         loaded: list[Future] = []
         homes = spread(written, self.client.nthreads())
         for (path, _), address, block in zip(written, homes, blocks, strict=True):
@@ -287,6 +289,21 @@ class Cluster(Executor):
         # of ours (of a mean, say) is nobody's own; what nobody holds is let go as well
         for future in handles:
             future.release()
+
+
+def _forget_groups(dask_scheduler: Any) -> None:
+    """Let the scheduler forget the groups of tasks that are gone.
+
+    Its extension for spans keeps each group for ever, and every step has some of its own.
+    """
+    known = dask_scheduler.task_groups
+    spans = dask_scheduler.extensions.get("spans")
+    for span in spans.spans_search_by_name.get(("default",), ()) if spans else ():
+        span.groups = {group for group in span.groups if group.name in known}
+
+
+# sent by value: the scheduler need not have this package
+_forget_groups.__module__ = "__main__"
 
 
 def spread(written: Sequence[tuple[str, str]], threads: Mapping[str, int]) -> list[str]:

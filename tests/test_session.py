@@ -296,3 +296,20 @@ def test_states_of_before_a_checkpoint_are_messages_too(client1: Client) -> None
 
     np.testing.assert_array_equal(states("sync")["guess"], states(client1)["guess"])
     assert len(list(reading(da.Population(Player, 4), 1))) == 1  # outside of any run too
+
+
+def test_the_scheduler_forgets_what_past_steps_were(cluster2: LocalCluster) -> None:
+    def groups(dask_scheduler: Any) -> int:
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        return sum(len(span.groups) for span in spans)
+
+    def long(people: Any, rounds: int) -> Iterator[Any]:
+        for _ in range(rounds):
+            counted.append(client.run_on_scheduler(groups))
+            yield people.reply()
+
+    counted: list[int] = []
+    with Client(cluster2) as client:
+        people = da.Population(Player, 40, block_size=10)
+        da.run(long, people, rounds=41, client=client, checkpoint_every=5)
+    assert counted[40] <= max(counted[:10]) + 10
