@@ -165,8 +165,8 @@ def test_an_answer_that_cannot_be_used_is_asked_for_once_more(fault: Any, said: 
 def test_what_cannot_be_used_is_counted_for_it_is_paid() -> None:
     with model_server(fail={"nonsense": 2}) as server:
         once, twice = chats(model_of(server), 2)
-    # The fake's nonsense has no prompt and five words.
-    assert twice.prompt_tokens == once.prompt_tokens == 4
+    # The fake's nonsense has five words.
+    assert (once.prompt_tokens, twice.prompt_tokens) == (4, 8)
     assert twice.completion_tokens == once.completion_tokens + 5
     assert (once.calls, twice.calls) == (1, 2)
 

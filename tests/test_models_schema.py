@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskagents.errors import AnswerError, UsageError
-from daskagents.models import fake, schema
+from daskagents.fake_server.draws import draws
+from daskagents.fake_server.fitting import Fitting
+from daskagents.models import schema
 
 
 class Side(Enum):
@@ -116,7 +118,7 @@ def test_a_sample_is_read_back(cls: Any, seed: int) -> None:
 
 @given(schemas, st.integers(0, 2**32))
 def test_what_fits_the_json_schema_is_read(cls: Any, seed: int) -> None:
-    value = fake._fit(schema.json_schema(cls), fake._draws(seed, b""))
+    value = Fitting(schema.json_schema(cls), draws(b"", b"", seed)).fit()
     assert isinstance(schema.read(msgspec.json.encode(value).decode(), cls), cls)
 
 
