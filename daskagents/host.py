@@ -54,7 +54,7 @@ class Host:
                 " population (model=...) or to the run (da.run(..., model=...))"
             )
         try:
-            answer = await model.chat(request)
+            answer = await model.of(agent).chat(request)
         except RunError as error:  # not this agent's failure, and not for it to catch
             self.end = self.end or error
             raise

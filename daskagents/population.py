@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from types import CodeType
 from typing import Any
@@ -15,14 +16,15 @@ from dask.array.core import Array
 from numpy.typing import NDArray
 
 from daskagents import html
-from daskagents.agent import Agent, behaviour, waits
-from daskagents.errors import UsageError
+from daskagents.agent import Agent, behaviour, unknown_field, waits
+from daskagents.errors import TableError, UsageError
 from daskagents.fields import Field
-from daskagents.models.base import Model
+from daskagents.models.base import Model, Wrapper
+from daskagents.models.chosen import Chosen, as_model
 from daskagents.projection import state_bytes
 from daskagents.replies import hear, make_frame, replies_of, states_of
 from daskagents.session import Members, Session, current_session, describe_model
-from daskagents.table import block_bounds, read_table
+from daskagents.table import Table, block_bounds, read_table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -39,7 +41,8 @@ class Population:
         xarray Dataset over one dimension, or a pandas DataFrame. Fields without a column get
         their default. The columns become coordinates of every reply.
     model
-        What the agents' `chat` asks; by default the model of the run.
+        What the agents' `chat` asks; by default the model of the run. Different ones by the value
+        of a field, as ``{"field": {value: model, ...}}``, or by a function of the agent.
     block_size
         Rows per block. By default it follows from the number of agents alone: 65,536 (4,096 if
         `reply` is a coroutine), or fewer so that there are at least 16 blocks of some size. Sums
@@ -76,7 +79,7 @@ class Population:
         cls: type[Agent],
         agents: Any,
         *,
-        model: Model | None = None,
+        model: Model | Mapping[str, Mapping[Any, Model]] | Callable[[Any], Model] | None = None,
         block_size: int | None = None,
         name: str | None = None,
     ) -> None:
@@ -84,10 +87,10 @@ class Population:
             raise UsageError(f"a population is made of a subclass of daskagents.Agent, not {cls!r}")
         if name is not None and not _NAME.fullmatch(name):
             raise UsageError(f"name is {name!r}; a population's name is a Python name")
-        if model is not None and not isinstance(model, Model):
-            raise UsageError(f"model is {model!r}; give a daskagents.models model")
-        self.cls, self.model, self.name = cls, model, name
+        self.cls, self.model, self.name = cls, as_model(model), name
         self.table = read_table(cls, agents)
+        if self.model is not None:
+            _check_choice(cls, self.table, self.model)
         self.bounds = block_bounds(self.table.n, waits(cls), block_size)
         self.dim = name or "agent"
         self._frame = make_frame(self.table, cls.__fields__, self.dim, self.bounds)
@@ -314,6 +317,30 @@ class Population:
                 whole.model,
             )
         return whole._session, whole._members
+
+
+def _check_choice(cls: type[Agent], table: Table, model: Model) -> None:
+    """Raise a `UsageError` if agents are to choose their model by what they do not have."""
+    if isinstance(model, Wrapper):
+        return _check_choice(cls, table, model.inner)
+    if not isinstance(model, Chosen) or not isinstance(model.by, str):
+        return None
+    name = model.by
+    if name not in cls.__fields__ or name.startswith("_"):
+        raise UsageError(f"a model cannot be chosen by {name!r}: {unknown_field(cls, name)}")
+    declared = cls.__fields__[name]
+    for value, _ in model.models or ():
+        try:
+            declared.from_array([value])
+        except TableError:
+            said = f"{cls.__name__}.{name} is never {value!r}: it is {declared.label}"
+            raise UsageError(f"no agent chooses a model by this: {said}") from None
+    if not assigns(cls, name):  # else an agent may have another value when it asks
+        given = table.columns.get(name)
+        for value in [declared.default] if given is None else set(declared.tolist(given)):
+            if not model.has(value):
+                raise UsageError(model.lack(value))
+    return None
 
 
 def assigns(cls: type[Agent], name: str) -> bool:

@@ -196,6 +196,10 @@ class Model(ABC):
         asked = [self.chat(one) for one in request.each(n)]
         return sound(await asyncio.gather(*asked, return_exceptions=True))
 
+    def of(self, agent: Any) -> Model:
+        """Return the model that this one is to an agent: itself, unless it differs among them."""
+        return self
+
     async def check(self) -> None:
         """Raise an `EndpointError` if this model cannot answer at all; asked once before a run."""
 
@@ -273,6 +277,15 @@ class Wrapper(Model):
         if type(self).chat is not Wrapper.chat:
             return await super().chat_many(request, n)
         return await self.inner.chat_many(request, n)
+
+    def of(self, agent: Any) -> Model:
+        """Return this wrapper around the model that the inner one is to an agent."""
+        inner = self.inner.of(agent)
+        if inner is self.inner:
+            return self
+        other = copy.copy(self)
+        object.__setattr__(other, "inner", inner)
+        return other
 
     async def check(self) -> None:
         """Raise an `EndpointError` if the inner model cannot answer at all."""

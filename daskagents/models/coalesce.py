@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import zip_longest
-from typing import TypeAlias
+from itertools import repeat, zip_longest
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -229,29 +229,30 @@ def share(found: Sequence[Answer | ModelError]) -> list[Answer | ModelError]:
     >>> [(a.calls, a.prompt_tokens, a.completion_tokens) for a in share(once)]
     [(1, 6, 2), (0, 5, 1)]
     """
-    n = len(found)
-    whole = sum((item.usage for item in found), Usage())
-    said = [item.usage.completion_tokens for item in found]
+    took = [item if isinstance(item, Answer) else item.usage for item in found]
+    said = [one.completion_tokens for one in took]
     if not all(said):
         said = [len(item.text) if isinstance(item, Answer) else 0 for item in found]
-    even = [1] * n
+    n = len(found)
+    even, cost, waited = [1] * n, sum(one.cost for one in took), sum(one.waited for one in took)
     parts = zip(
-        apportion(whole.calls, even),
-        apportion(whole.prompt_tokens, even),
-        apportion(whole.completion_tokens, said),
-        apportion(whole.cached_tokens, even),
-        apportion(whole.retries, even),
+        apportion(sum(one.calls for one in took), even),
+        apportion(sum(one.prompt_tokens for one in took), even),
+        apportion(sum(one.completion_tokens for one in took), said),
+        apportion(sum(one.cached_tokens for one in took), even),
+        apportion(sum(one.retries for one in took), even),
+        repeat(cost / n, n),
+        repeat(waited / n, n),
         strict=True,
     )
-    shares = [Usage(*part, cost=whole.cost / n, waited=whole.waited / n) for part in parts]
-    return [_taking(item, usage) for item, usage in zip(found, shares, strict=True)]
+    return [_taking(item, part) for item, part in zip(found, parts, strict=True)]
 
 
-def _taking(item: Answer | ModelError, usage: Usage) -> Answer | ModelError:
+def _taking(item: Answer | ModelError, part: tuple[Any, ...]) -> Answer | ModelError:
     """Return an answer or an error as one that took just so much."""
     if isinstance(item, ModelError):
-        return alike(item, usage)
-    return msgspec.structs.replace(item, **{name: getattr(usage, name) for name in NAMES})
+        return alike(item, Usage(*part))
+    return msgspec.structs.replace(item, **dict(zip(NAMES, part, strict=True)))
 
 
 def apportion(total: int, weights: Sequence[int]) -> list[int]:

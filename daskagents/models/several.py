@@ -8,6 +8,8 @@ from daskagents.errors import ModelError
 from daskagents.models.base import Answer, Model, Request, alike, sound
 from daskagents.usage import Usage
 
+_NOTHING = Usage()
+
 
 class Several:
     """The answers to one request, as they come by several tries, and what the vain ones took.
@@ -33,7 +35,7 @@ class Several:
         #: The places of answers that are still to come.
         self.missing = list(range(n))
         #: What was taken by tries that failed and are made again.
-        self.spent = Usage()
+        self.spent = _NOTHING
 
     async def ask(self, model: Model) -> ModelError | None:
         """Ask for what is missing; return why another try is worth it, or None if all is settled.
@@ -86,7 +88,7 @@ class Several:
             If there is no answer at all.
         """
         found = [self._found[place] for place in range(self._n)]
-        if self.spent != Usage():
+        if self.spent is not _NOTHING:
             at = next((at for at, item in enumerate(found) if isinstance(item, Answer)), 0)
             found[at] = _after(found[at], self.spent)
         return sound([*found])
