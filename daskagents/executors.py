@@ -16,6 +16,7 @@ import dask
 from dask._expr import LLGExpr
 from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
+from dask.utils import key_split
 from distributed import Client, Future, futures_of
 from distributed.client import _wait as wait_for_all
 from distributed.system import MEMORY_LIMIT
@@ -292,14 +293,17 @@ class Cluster(Executor):
 
 
 def _forget_groups(dask_scheduler: Any) -> None:
-    """Let the scheduler forget the groups of tasks that are gone.
+    """Let the scheduler forget the groups of tasks that are gone; every step has some of its own.
 
-    Its extension for spans keeps each group for ever, and every step has some of its own.
+    Its spans keep each group for ever, its computations those of the last hundred, and it knows
+    the last 100,000 names of tasks by heart.
     """
-    known = dask_scheduler.task_groups
+    known = set(dask_scheduler.task_groups.values())
     spans = dask_scheduler.extensions.get("spans")
-    for span in spans.spans_search_by_name.get(("default",), ()) if spans else ():
-        span.groups = {group for group in span.groups if group.name in known}
+    holders = spans.spans_search_by_name.get(("default",), ()) if spans else ()
+    for holder in (*holders, *dask_scheduler.computations):
+        holder.groups.intersection_update(known)
+    key_split.cache_clear()
 
 
 # sent by value: the scheduler need not have this package
