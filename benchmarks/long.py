@@ -14,8 +14,8 @@ from distributed import Client
 from distributed.deploy.subprocess import SubprocessCluster
 
 import daskagents as da
-from benchmarks.cases import Walker
 from benchmarks.measure import Row, pss
+from benchmarks.rounds import Walker, tasks_on
 
 _MB = 2**20
 
@@ -63,15 +63,11 @@ def _hold(rounds: int) -> list[dict[str, float]]:
                 if number in (rounds // 10, rounds):
                     gc.collect()
                     found = {name: pss(pid) / _MB for name, pid in pids.items()}
-                    seen.append(found | {"tasks": client.run_on_scheduler(_tasks)})
+                    seen.append(found | {"tasks": float(client.run_on_scheduler(tasks_on))})
 
         walkers = da.Population(Walker, 8 * 64, block_size=64)
         da.run(walk, walkers, client=client, rounds=rounds, progress=False)
     return seen
-
-
-def _tasks(dask_scheduler: Any) -> float:
-    return float(len(dask_scheduler.tasks))
 
 
 if __name__ == "__main__":
