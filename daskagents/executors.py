@@ -99,6 +99,10 @@ class Executor(ABC):
     def stop(self, topic: str) -> None:
         """Let agents that work for a topic finish, and start no more of them."""
 
+    def connected(self) -> bool:
+        """Whether what runs the tasks can still be asked."""
+        return True
+
     def close(self) -> None:
         """Let go of what this executor holds itself."""
 
@@ -284,6 +288,9 @@ class Cluster(Executor):
 
     def stop(self, topic: str) -> None:
         self.client.run(tasks.stop, topic, on_error="ignore")
+
+    def connected(self) -> bool:
+        return bool(self.client.status == "running")
 
     def cancel(self, handles: Sequence[Any]) -> None:
         # not Client.cancel: it fails, and the scheduler drops the client, where a task between two
