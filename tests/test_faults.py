@@ -260,7 +260,7 @@ def test_the_scheduler_forgets_the_past(workflow: Any, client3: Client) -> None:
                 seen.append(client3.run_on_scheduler(count_tasks))
 
     da.run(watched, da.Population(Player, 40, block_size=10), client=client3, checkpoint_every=5)
-    assert 0.8 * seen[0] <= seen[1] <= 1.2 * seen[0] < 300
+    assert max(seen) < 200  # about 50 to 100, as what is released comes in late; 400 if kept
     until(lambda: client3.run_on_scheduler(count_tasks) == 0)
 
 
