@@ -14,7 +14,7 @@ from distributed import Client
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alternatives, cases, endpoints, long, rivals, starting
+from benchmarks import alternatives, cases, endpoints, long, rivals, rounds, starting
 from benchmarks.measure import Row, spread
 
 
@@ -23,8 +23,8 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield cases.rule_based(client, 50_000 if quick else 1_000_000, 8 if quick else 24)
     yield cases.block_based(client, 50_000 if quick else 1_000_000, 8 if quick else 24)
     yield from cases.waiting(client, 20_000 if quick else 1_000_000, 1)
-    yield from cases.fixed_cost(client, 24 if quick else 600, read=False)
-    yield from cases.fixed_cost(client, 24 if quick else 240, read=True)
+    yield from rounds.fixed_cost(client, 24 if quick else 600, read=False)
+    yield from rounds.fixed_cost(client, 24 if quick else 240, read=True)
     agents, few = (50_000, 400) if quick else (1_000_000, 4_000)
     yield from alternatives.others(client, agents, 8, few)
     yield alternatives.workers(agents, 8)

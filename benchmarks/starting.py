@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from distributed import Client
 import daskagents as da
 from benchmarks.cases import Voter, ask
 from benchmarks.measure import Row, seconds
+from daskagents.cluster import start_cluster
 
 _PROGRAM = """\
 import daskagents as da
@@ -29,7 +31,7 @@ def vote(voters=da.Population(Voter, 10), rounds=1):
 
 
 def starting(client: Client) -> Iterator[Row]:
-    """Measure the smallest run where a cluster is there, where none is, and from a shell."""
+    """Measure the smallest run on a cluster that is there, on a new one, and from a shell."""
 
     def small(**options: Any) -> Any:
         return da.run(ask, da.Population(Voter, 10), progress=False, **options)
@@ -42,12 +44,20 @@ def starting(client: Client) -> Iterator[Row]:
         'client="sync"',
         [seconds(lambda: small(client="sync")) for _ in range(5)],
     )
+    begun = [_begin(small) for _ in range(3)]
     yield Row(
-        "a local cluster of 2 workers, started for a run of one round, s",
-        [seconds(lambda: _alone(small)) for _ in range(3)],
+        "a local cluster of 2 workers, s",
+        [cluster for cluster, _, _ in begun],
         "s",
-        "distributed.Client(n_workers=2), started and closed",
-        [seconds(_cluster) for _ in range(3)],
+        "distributed.Client(n_workers=2, threads_per_worker=1)",
+        [_plain() for _ in range(3)],
+    )
+    yield Row(
+        "the first run of 10 agents on a cluster just started, s",
+        [first for _, first, _ in begun],
+        "s",
+        "the second there",
+        [second for _, _, second in begun],
     )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "vote.py")
@@ -63,14 +73,20 @@ def starting(client: Client) -> Iterator[Row]:
         )
 
 
-def _alone(small: Any) -> None:
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
-        small(client=client)
+def _begin(small: Any) -> tuple[float, float, float]:
+    """Return the seconds of a start as `daskagents.run` makes it, and of two runs after it."""
+    start = time.perf_counter()
+    with start_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
+        started = time.perf_counter() - start
+        first, second = (seconds(lambda: small(client=client)) for _ in range(2))
+        return started, first, second
 
 
-def _cluster() -> None:
+def _plain() -> float:
+    """Return the seconds of the start that Dask itself would make."""
+    start = time.perf_counter()
     with Client(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"):
-        pass
+        return time.perf_counter() - start
 
 
 def _run(command: list[str], folder: str) -> None:

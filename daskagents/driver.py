@@ -92,7 +92,7 @@ class Driver:
     def drive(self, workflow: Workflow, bound: Any) -> None:
         """Run the workflow to its end, and write down how it ended."""
         try:
-            with running(self.session), _plain_errors():
+            with running(self.session), _plain_errors(self.executor):
                 with writing(self.store.folder):
                     self._join(bound)
                 with closing(cast(_Rounds, workflow(*bound.args, **bound.kwargs))) as generator:
@@ -334,7 +334,7 @@ def _known(numbers: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(executor: Executor) -> Iterator[None]:
     """Say what Dask's errors mean for a run."""
     try:
         yield
@@ -344,9 +344,11 @@ def _plain_errors() -> Iterator[None]:
             " another; see the workers' logs for why they died (memory, most often)"
         ) from error
     except CancelledError as error:
+        # a future made while the client tries to connect again is cancelled without a reason
+        lost = "connection-lost" in str(error) or not executor.connected()
         raise RunError(
             "the connection to the Dask scheduler was lost"
-            if "connection-lost" in str(error)
+            if lost
             else "agents were lost with their worker, and can be made again only where all workers"
             f" see the run directory; give an `out` that they share ({error})"
         ) from error

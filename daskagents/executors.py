@@ -16,6 +16,7 @@ import dask
 from dask._expr import LLGExpr
 from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
+from dask.utils import key_split
 from distributed import Client, Future, futures_of
 from distributed.client import _wait as wait_for_all
 from distributed.system import MEMORY_LIMIT
@@ -102,6 +103,10 @@ class Executor(ABC):
 
     def stop(self, topic: str) -> None:
         """Let agents that work for a topic finish, and start no more of them."""
+
+    def connected(self) -> bool:
+        """Whether what runs the tasks can still be asked."""
+        return True
 
     def close(self) -> None:
         """Let go of what this executor holds itself."""
@@ -292,6 +297,9 @@ class Cluster(Executor):
     def stop(self, topic: str) -> None:
         self.client.run(tasks.stop, topic, on_error="ignore")
 
+    def connected(self) -> bool:
+        return bool(self.client.status == "running")
+
     def cancel(self, handles: Sequence[Any]) -> None:
         # not Client.cancel: it fails, and the scheduler drops the client, where a task between two
         # of ours (of a mean, say) is nobody's own; what nobody holds is let go as well
@@ -300,14 +308,17 @@ class Cluster(Executor):
 
 
 def _forget_groups(dask_scheduler: Any) -> None:
-    """Let the scheduler forget the groups of tasks that are gone.
+    """Let the scheduler forget the groups of tasks that are gone; every step has some of its own.
 
-    Its extension for spans keeps each group for ever, and every step has some of its own.
+    Its spans keep each group for ever, its computations those of the last hundred, and it knows
+    the last 100,000 names of tasks by heart.
     """
-    known = dask_scheduler.task_groups
+    known = set(dask_scheduler.task_groups.values())
     spans = dask_scheduler.extensions.get("spans")
-    for span in spans.spans_search_by_name.get(("default",), ()) if spans else ():
-        span.groups = {group for group in span.groups if group.name in known}
+    holders = spans.spans_search_by_name.get(("default",), ()) if spans else ()
+    for holder in (*holders, *dask_scheduler.computations):
+        holder.groups.intersection_update(known)
+    key_split.cache_clear()
 
 
 # sent by value: the scheduler need not have this package

@@ -8,11 +8,9 @@ import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import dask.array as da
 import numpy as np
-import xarray as xr
 import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
@@ -22,6 +20,9 @@ from daskagents.errors import FolderError, WorkflowError
 from daskagents.forms import as_numpy
 from daskagents.tasks import writing
 from daskagents.values import Value, Values
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Kind = Literal["number", "text", "flag"]
 
@@ -349,6 +350,10 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
 
     Coordinates of numbers and short texts are in memory, so that one can group by them.
     """
+    # not above: workers, which only fold, would take as long to import these as to start
+    import dask.array as da
+    import xarray as xr
+
     path = folder / "rounds.zarr"
     if not path.exists():
         raise FolderError(f"{folder} holds no results yet")

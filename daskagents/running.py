@@ -195,5 +195,6 @@ def _check_models(models: Iterable[Model | None]) -> None:
 def _result(store: Store) -> xr.Dataset:
     found = open_rounds(store.folder, temporary=store.temporary)
     if store.temporary and found.nbytes < _IN_MEMORY:
-        return found.load()
+        # here: workers need not see this folder, and it would take them longer
+        return found.load(scheduler="threads")
     return found

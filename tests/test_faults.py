@@ -173,7 +173,8 @@ def test_agents_that_kill_their_workers_stop_the_run(tmp_path: Path) -> None:
     assert left.results["x"].values[:, 0].tolist() in ([1.0], [1.0, 2.0])  # as it had got here
 
 
-def test_a_scheduler_that_dies_stops_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("noticed", [False, True])
+def test_a_scheduler_that_dies_stops_the_run(noticed: bool, tmp_path: Path) -> None:
     scheduler = tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "dask", "scheduler", "--port=0", "--dashboard-address=:0"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENV}
@@ -187,13 +188,27 @@ def test_a_scheduler_that_dies_stops_the_run(tmp_path: Path) -> None:
         )
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-            Client(scheduler_file=str(scheduler), set_as_default=False, timeout="20s") as client,
+            Client(scheduler_file=str(scheduler), set_as_default=False, timeout="5s") as client,
         ):
             client.wait_for_workers(1, 60)
             closed = lambda: rounds_closed(tmp_path / "run") >= 3  # noqa: E731
-            with when(closed, started[0].kill), pytest.raises(RunError, match="connection"):
-                people = da.Population(Player, 20, block_size=10)
-                da.run(reading, people, rounds=10_000, client=client, out=tmp_path / "run")
+
+            def steps_without(people: Any) -> Iterator[Any]:
+                """Ask for a step when the client knows that the scheduler is gone."""
+                for _ in range(4):
+                    yield people.reply(float(people.reply(None)["guess"].mean()))
+                started[0].kill()
+                until(lambda: client.status == "connecting")
+                yield people.reply(float(people.reply(None)["guess"].mean()))
+
+            people = da.Population(Player, 20, block_size=10)
+            out = tmp_path / "run"
+            with pytest.raises(RunError, match="connection"):
+                if noticed:
+                    da.run(steps_without, people, client=client, out=out)
+                else:
+                    with when(closed, started[0].kill):
+                        da.run(reading, people, rounds=10_000, client=client, out=out)
     finally:
         for process in started:
             process.kill()
@@ -245,7 +260,7 @@ def test_the_scheduler_forgets_the_past(workflow: Any, client3: Client) -> None:
                 seen.append(client3.run_on_scheduler(count_tasks))
 
     da.run(watched, da.Population(Player, 40, block_size=10), client=client3, checkpoint_every=5)
-    assert 0.8 * seen[0] <= seen[1] <= 1.2 * seen[0] < 300
+    assert max(seen) < 200  # about 50 to 100, as what is released comes in late; 400 if kept
     until(lambda: client3.run_on_scheduler(count_tasks) == 0)
 
 

@@ -185,3 +185,14 @@ def test_importing_the_package_waits_for_nothing_that_it_may_not_need() -> None:
     assert ended.stdout == "[]\nTrue True\n"
     with pytest.raises(AttributeError, match="no attribute 'Populaton'"):
         _ = daskagents.Populaton  # type: ignore[attr-defined]
+
+
+def test_what_workers_import_is_little() -> None:
+    said = (
+        "import sys, daskagents.cluster, daskagents.rounds;"
+        "print(sorted({'dask.array', 'xarray', 'pandas', 'scipy', 'openai'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "[]\n"

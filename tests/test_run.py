@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client
+from distributed import Client, LocalCluster
 from worlds import (
     Odd,
     Player,
@@ -419,3 +419,15 @@ def test_usage_by_model_where_several_are_asked(tmp_path: Path) -> None:
 def ask_alone(few: Any) -> Iterator[Any]:
     """Ask a population of one model."""
     yield few.reply()
+
+
+def test_a_result_in_memory_is_not_read_by_workers(cluster2: LocalCluster) -> None:
+    def reads(dask_scheduler: Any) -> int:
+        prefixes = dask_scheduler.task_prefixes.values()
+        return sum(sum(p.state_counts.values()) for p in prefixes if "zarr" in p.name)
+
+    with Client(cluster2) as client:  # the current one, which xarray would ask
+        before = client.run_on_scheduler(reads)
+        result = da.run(ask_alone, players(30))
+        assert client.run_on_scheduler(reads) == before
+    assert result.chunks == {}

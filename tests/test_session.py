@@ -301,7 +301,7 @@ def test_states_of_before_a_checkpoint_are_messages_too(client1: Client) -> None
 def test_the_scheduler_forgets_what_past_steps_were(cluster2: LocalCluster) -> None:
     def groups(dask_scheduler: Any) -> int:
         spans = dask_scheduler.extensions["spans"].spans.values()
-        return sum(len(span.groups) for span in spans)
+        return sum(len(holder.groups) for holder in (*spans, *dask_scheduler.computations))
 
     def long(people: Any, rounds: int) -> Iterator[Any]:
         for _ in range(rounds):
