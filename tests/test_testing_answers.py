@@ -173,8 +173,9 @@ def test_the_prefix_cache_finds_what_was_seen() -> None:
         # room for two blocks: another prompt takes the place of this one
         server.change(cache=PrefixCache(block=8, tokens=16))
         assert [cached(line, f"{rules} agent {i}") for i in range(3)] == [0, 16, 16]
-        cached(line, " ".join(["other"] * 16))
+        cached(line, " ".join(["other"] * 8))  # takes the place of the first block
         assert cached(line, rules) == 0
+        assert cached(line, rules) == 16
         server.change(cache=None)
         assert "prompt_tokens_details" not in line.ask(rules)["usage"]
 
