@@ -85,7 +85,7 @@ def test_choices_and_their_logprobs() -> None:
     with model_server(answer=Choice(options)) as server, Line(server) as line:
         found = Counter(text for _ in range(4) for text in texts(line.ask(f"{_}", n=100)))
         answer = line.ask(logprobs=True, top_logprobs=2)
-        inside = Counter(texts(line.ask(n=128, **schema)))
+        inside = Counter(t for i in range(4) for t in texts(line.ask(f"{i}", n=100, **schema)))
         guided = set(texts(line.ask(n=100, guided_choice=["blue", "red"])))
         other = texts(line.ask(guided_choice=["black"]))
     assert [found[name] / 400 for name in options] == pytest.approx([0.6, 0.3, 0.1], abs=0.1)
@@ -94,7 +94,7 @@ def test_choices_and_their_logprobs() -> None:
     assert shares == pytest.approx({"red": 0.6, "green": 0.3})
     assert math.exp(token["logprob"]) == pytest.approx(options[token["token"]] / 10)
     assert inside.keys() == {'{"color":"green"}', '{"color":"blue"}'}
-    assert 0.6 < inside['{"color":"green"}'] / 128 < 0.9
+    assert inside['{"color":"green"}'] / 400 == pytest.approx(0.75, abs=0.08)
     assert (guided, other) == ({"blue", "red"}, ["black"])
 
 
