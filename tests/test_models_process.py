@@ -26,11 +26,15 @@ with model_server() as server:
 
 #: One that Ctrl-C does not end.
 STUBBORN = """
-import signal, sys
+import signal, sys, time
 from daskagents.testing import model_server
-signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(True))
 with model_server() as server:
     print(server.pid, flush=True)
+    while not heard:  # not by reading: a signal just before would not interrupt it
+        time.sleep(0.01)
+    print("interrupted", flush=True)
     sys.stdin.readline()
     print(server.stats().requests, flush=True)
 """

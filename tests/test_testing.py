@@ -198,6 +198,13 @@ def test_forms_of_schemas_that_ours_do_not_have() -> None:
                     "pair": {"type": "array", "prefixItems": [{"const": 1}, {"type": "null"}]},
                     "both": {"allOf": [{"type": "integer"}, {"minimum": 3, "maximum": 3}]},
                     "some": {"type": ["boolean", "null"]},
+                    "two": {
+                        "prefixItems": [{"const": 1}],
+                        "items": {"type": "null"},
+                        "type": "array",
+                        "minItems": 2,
+                        "maxItems": 2,
+                    },
                 },
             }
         },
@@ -209,6 +216,13 @@ def test_forms_of_schemas_that_ours_do_not_have() -> None:
         assert 9 <= len(value["word"]) <= 10
         assert (value["pair"], value["both"]) == ([1, None], 3)
         assert value["some"] in (True, False, None)
+        assert value["two"] == [1, None]
+
+
+def test_a_strategy_heeds_what_is_excluded() -> None:
+    for bound in ("exclusiveMinimum", "exclusiveMaximum"):
+        schema = {"type": "number", bound: 5}
+        assert Fitting(schema, draws(b"", b""), lambda: 5.0).fit() != 5
 
 
 def test_it_is_stopped_when_left() -> None:

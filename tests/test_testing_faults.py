@@ -252,3 +252,13 @@ def test_one_connection_takes_many_requests_at_once() -> None:
                 got += held.recv(65536)
         assert server.stats().connections >= 1
         assert server.stats().answered == 3
+
+
+def test_a_connection_is_closed_on_request() -> None:
+    with model_server(answer="yes") as server, Line(server) as line:
+        body = json.dumps(CHAT)
+        line.connection.request("POST", "/v1/chat/completions", body, {"Connection": "close"})
+        held, got = line.connection.sock, b""
+        while more := held.recv(65536):
+            got += more
+        assert got.endswith(b"}}")
