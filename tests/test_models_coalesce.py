@@ -193,7 +193,7 @@ def test_nobody_asks_for_those_who_are_gone() -> None:
         async def chat(self, request: Request) -> Answer:
             ended.append("begun")
             try:
-                await asyncio.sleep(60)
+                await asyncio.sleep(3600)
             finally:
                 ended.append("ended")
             return Answer("")
