@@ -14,6 +14,7 @@ from daskagents.errors import AgentError, FieldError, UsageError
 from daskagents.fields import MISSING, Field, make_field
 from daskagents.message import Message
 from daskagents.models.base import Answer, Request
+from daskagents.models.prompt import parts, prompt
 from daskagents.rng import Draws, Rng
 from daskagents.words import step_key
 
@@ -196,8 +197,10 @@ class Agent:
         self,
         messages: Sequence[Message | Answer | str] | Message | str = (),
         *,
-        system: str = "",
-        schema: type[Any] | None = None,
+        system: str | tuple[str, str] = "",
+        schema: Any = None,
+        extract: bool = False,
+        choices: Sequence[str | int] = (),
         **sampling: Any,
     ) -> Answer:
         """Ask the model of this agent's population, or of the run.
@@ -207,20 +210,31 @@ class Agent:
         messages
             The conversation: strings (said by the user), messages, answers, or the memory.
         system
-            What the model is told before; leave out what is the agent's own if many agents
-            share the rest, or put it last: servers keep the shared beginning.
+            What the model is told before. Of a pair ``(shared, own)`` the first is what many
+            agents are told alike, and the second what only this one is: it stands where the
+            conversation becomes the agent's own, so that servers keep what prompts share.
         schema
-            A frozen dataclass; the answer's ``value`` is then an instance of it.
+            What the answer is to be, and its ``value`` then is: a frozen dataclass, an Enum, a
+            Literal, float, int, bool or str, with bounds by ``Annotated[int, msgspec.Meta(...)]``.
+        extract
+            Whether to ask for free text first, in which the model may think aloud, and then for
+            what the schema wants of it. This takes two calls.
+        choices
+            Options, of which the answer's ``value`` is one; its ``probabilities`` tell how likely
+            each was, where the endpoint tells.
         **sampling
             Parameters of this call, such as ``temperature=0.2``.
 
         Returns
         -------
         Answer
-            With ``text``, ``value``, ``tokens``, ``prompt_tokens``, ``completion_tokens``.
+            With ``text``, ``value``, ``how`` the value was come by, ``probabilities``,
+            ``reasoning``, ``tokens``, ``prompt_tokens``, ``completion_tokens``.
 
         Raises
         ------
+        UsageError
+            If the schema is of no type that can be asked for, or the agent has no model.
         ModelError
             If the model cannot be asked or its answer cannot be used. An agent that lets it pass
             keeps its old state and is counted as failed.
@@ -235,8 +249,11 @@ class Agent:
             messages = (messages,)
         turns = tuple(as_message(message) for message in messages)
         if system:
-            turns = (Message(system, "system"), *turns)
-        return await self._host.chat(self, Request(turns, schema, sampling, self.rng))
+            turns = prompt(turns, *parts(system))
+        if isinstance(choices, str):
+            raise UsageError(f"choices={choices!r}: give a list of options")
+        asked = Request(turns, schema, sampling, self.rng, extract=extract, choices=tuple(choices))
+        return await self._host.chat(self, asked)
 
 
 def as_message(message: Message | Answer | str) -> Message:

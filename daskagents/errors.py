@@ -9,14 +9,21 @@
     │   ├── WorkflowError(TypeError)      a workflow, its parameters or what it yields
     │   └── FolderError(OSError)          a run directory that cannot be used
     ├── ModelError(RuntimeError)          a model call that failed
-    │   ├── EndpointError(ConnectionError)  the endpoint cannot be reached, or refuses us
+    │   ├── EndpointError(ConnectionError)  an endpoint refuses the request, by its status
+    │   │   ├── UnreachableError          nobody is there, or the connection was lost
+    │   │   └── LateError(TimeoutError)   no connection, or no answer, in time
     │   └── AnswerError(ValueError)       an answer came and cannot be used
+    │       ├── BrokenError               it was cut off, or is no chat completion
+    │       ├── EmptyError                it has no choices, or no text
+    │       └── RefusalError              the model would not answer, or a filter kept it back
     ├── ReplyError(ValueError)            what an agent replied has not the form of its class
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
     └── RunError(RuntimeError)            a run had to stop
 """
 
 from __future__ import annotations
+
+import math
 
 from daskagents.usage import Usage
 
@@ -70,10 +77,38 @@ class EndpointError(ModelError, ConnectionError):
     endpoint: str = ""
 
 
+class UnreachableError(EndpointError):
+    """Nobody is there, or the connection was lost before the answer."""
+
+    passing = True
+
+
+class LateError(EndpointError, TimeoutError):
+    """There was no connection, or no answer, within the time that a model gives an endpoint."""
+
+    passing = True
+
+
 class AnswerError(ModelError, ValueError):
     """A model answered, and the answer cannot be used."""
 
-    usage = Usage(calls=1)
+    usage = Usage(calls=1, cost=math.nan)
+
+
+class BrokenError(AnswerError):
+    """An answer was cut off, or is no chat completion."""
+
+    passing = True
+
+
+class EmptyError(AnswerError):
+    """An answer has no choices, or no text."""
+
+    passing = True
+
+
+class RefusalError(AnswerError):
+    """The model would not answer, or a filter kept its answer back."""
 
 
 class ReplyError(DaskAgentsError, ValueError):

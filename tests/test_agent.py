@@ -11,8 +11,8 @@ import pytest
 
 import daskagents as da
 from daskagents.agent import RESERVED, as_message, behaviour
-from daskagents.errors import FieldError, UsageError
-from daskagents.models import Answer
+from daskagents.errors import FieldError, RunError, UsageError
+from daskagents.models import Answer, Dummy
 
 
 class Level(Enum):
@@ -441,3 +441,69 @@ def test_messages_of_all_kinds() -> None:
     assert as_message(da.Message("a", "system")).role == "system"
     assert da.Message(None).text == ""
     assert da.Message(3.5).text == "3.5"
+
+
+class Asker(da.Agent):
+    """Asks as it is told to, and replies with what it was asked for."""
+
+    own: str = ""
+
+    async def reply(self, message):
+        answer = await self.chat(message, **HOW)
+        return {"text": answer.text, "value": str(answer.value)}
+
+
+HOW = {}
+
+
+def asked(monkeypatch, **how):
+    """Return the request of an agent that chats in some way, and its answer's value."""
+    requests = []
+
+    def answer(request, rng):
+        requests.append(request)
+        return "tea"
+
+    monkeypatch.setattr(sys.modules[__name__], "HOW", how)
+
+    def workflow(people):
+        yield people.reply("Well?")
+
+    people = da.Population(Asker, 1)
+    result = da.run(workflow, people, model=Dummy(answer=answer), client="sync")
+    return requests[0], result["value"].item()
+
+
+def test_a_chat_in_the_order_that_servers_keep(monkeypatch):
+    request, _ = asked(monkeypatch, system=("You play.", "You are bold."), top_k=3)
+    assert [(turn.role, turn.text) for turn in request.messages] == [
+        ("system", "You play."),
+        ("user", "Well?"),
+        ("system", "You are bold."),
+    ]
+    assert request.sampling == {"top_k": 3}
+    request, _ = asked(monkeypatch, system="You play.")
+    assert [turn.role for turn in request.messages] == ["system", "user"]
+
+
+def test_a_chat_with_choices_and_extract(monkeypatch):
+    request, value = asked(monkeypatch, choices=["tea", "coffee"])
+    assert (request.choices, value) == (("tea", "coffee"), "tea")
+    request, value = asked(monkeypatch, schema=str, extract=True)
+    assert (request.extract, request.schema, value) == (True, str, "tea")
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ({"choices": ["tea"]}, "two or more"),
+        ({"choices": "tea"}, "choices='tea'"),
+        ({"choices": ["tea", "no"], "schema": float}, "not both"),
+        ({"extract": True}, "needs a schema"),
+        ({"system": ("a", "b", "c")}, "system="),
+        ({"system": ("a", 3)}, "system="),
+    ],
+)
+def test_chats_that_make_no_sense(monkeypatch, how, problem):
+    with pytest.raises(RunError, match=problem):
+        asked(monkeypatch, **how)

@@ -4,8 +4,9 @@ import asyncio
 import pickle
 import time
 from dataclasses import dataclass
+from enum import Enum
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,7 +20,12 @@ class Guess:
     number: float
 
 
-def ask(dummy: Dummy, schema: type[Any] | None = None, rng: Any = None) -> Answer:
+class Side(Enum):
+    LEFT = "left"
+    RIGHT = "right"
+
+
+def ask(dummy: Dummy, schema: Any = None, rng: Any = None) -> Answer:
     said = Message("be brief", "system"), Message("Report your number.")
     return asyncio.run(dummy.chat(Request(said, schema, rng=rng)))
 
@@ -53,6 +59,30 @@ def test_schema(said: Any) -> None:
     assert ask(Dummy(answer=lambda request, rng: said), Guess) == answer
 
 
+@pytest.mark.parametrize(
+    ("said", "schema", "value"),
+    [
+        (33, float, 33.0),
+        (True, bool, True),
+        ("true", bool, True),
+        (Side.LEFT, Side, Side.LEFT),
+        ("left", Side, Side.LEFT),
+        ("a", Literal["a", "b"], "a"),
+        ((1, 2), tuple[int, ...], (1, 2)),
+    ],
+)
+def test_values_that_are_no_dataclass(said: Any, schema: Any, value: Any) -> None:
+    found = ask(Dummy(answer=said), schema).value
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_choices_are_drawn() -> None:
+    request = Request((Message("Tea?"),), choices=("yes", "no"), rng=Random(1))
+    drawn = [asyncio.run(Dummy(answer=None).chat(request)) for _ in range(40)]
+    assert {one.value for one in drawn} == {"yes", "no"}
+    assert {one.probabilities for one in drawn} == {None}
+
+
 def test_drawn() -> None:
     numbers = {float(ask(Dummy(answer=None), rng=Random(seed)).text) for seed in range(20)}
     assert len(numbers) == 20
@@ -70,7 +100,7 @@ def test_errors() -> None:
         ask(Dummy(answer=None))
     with pytest.raises(UsageError, match="a dict; return str or a number"):
         ask(Dummy(answer=lambda request, rng: {}))
-    with pytest.raises(UsageError, match="a NoneType; return str, a number or Guess"):
+    with pytest.raises(UsageError, match="a NoneType; return str or a number, or what fits Guess"):
         ask(Dummy(answer=lambda request, rng: None), Guess)
 
 

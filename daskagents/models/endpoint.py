@@ -1,35 +1,25 @@
-"""The connections to an endpoint that speaks the OpenAI interface; what fails is tried again."""
+"""The connections to an endpoint that speaks the OpenAI interface; each request is sent once."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import random
 import resource
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from daskagents.errors import EndpointError
-from daskagents.models.schema import shorten
+from daskagents.errors import BrokenError, EndpointError, LateError, ModelError, UnreachableError
+from daskagents.models.quirks import Quirks
+from daskagents.models.refusal import refusal
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-#: Statuses below 500 that may pass: another try is worth it.
-_PASSING = frozenset({408, 409, 429})
 #: Statuses that tell that somebody is there, whatever is wrong with asking for the models.
 _ALIVE = frozenset({404, 405, 429})
-#: The first pause before another try, and the longest, in seconds; each is twice the one before.
-_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-#: The longest that an endpoint may have us wait, in seconds.
-_LONGEST_WAIT = 600.0
 #: Files that a process may want to open besides its connections.
 _SPARE_FILES = 200
 #: Shorter keys ("none", "EMPTY") may be words of an answer.
@@ -44,18 +34,12 @@ class Secret:
     value: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a request failed: its status (0: no answer), and how long we are asked to wait."""
+class Patience(NamedTuple):
+    """How many seconds an endpoint may take to connect, to begin its answer, and in all."""
 
-    problem: str
-    status: int = 0
-    wait: float = 0.0
-
-    @property
-    def passing(self) -> bool:
-        """Whether another try is worth it."""
-        return self.status in _PASSING or self.status >= 500 or not self.status
+    connect: float
+    first_byte: float
+    whole: float
 
 
 class Endpoint:
@@ -70,8 +54,8 @@ class Endpoint:
         Where the interface begins, without a slash at its end.
     key
         The key; None: that in OPENAI_API_KEY.
-    timeout
-        Seconds to wait for a connection, and again for an answer.
+    patience
+        How long it may take.
 
     Raises
     ------
@@ -79,22 +63,28 @@ class Endpoint:
         If it is OpenAI's own, and there is no key.
     """
 
-    def __init__(self, base_url: str, key: Secret | None, timeout: float) -> None:
+    def __init__(self, base_url: str, key: Secret | None, patience: Patience) -> None:
         import aiohttp
 
         self.base_url = base_url
-        self._given = key is not None
+        self._has_key = key is not None
         self._key = (key.value if key else os.environ.get("OPENAI_API_KEY", "")).strip()
         self._secret = self._key.encode() if len(self._key) >= _KEY_LENGTH else None
-        self._timeout = timeout
+        self._patience = patience
+        self._quirks: dict[str, Quirks] = {}
         self._first: asyncio.Task[str] | None = None
-        self._unreachable = (aiohttp.ClientError, OSError)
+        self._aiohttp = aiohttp
+        # A request that waits for a free connection is not late: it waits here, not in aiohttp.
+        self._free = asyncio.Semaphore(_most_connections())
         self._session = aiohttp.ClientSession(
             headers=_headers(base_url, self._key),
-            connector=aiohttp.TCPConnector(limit=_most_connections()),
+            connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # No bound on the whole: a request that waits for a free connection is not late.
-            timeout=aiohttp.ClientTimeout(sock_connect=timeout, sock_read=timeout),
+            timeout=aiohttp.ClientTimeout(
+                total=patience.whole,
+                sock_connect=patience.connect,
+                sock_read=patience.first_byte,
+            ),
             proxy=_proxy(base_url),
         )
 
@@ -106,8 +96,15 @@ class Endpoint:
         """Return the text of an error without the key."""
         return text.replace(self._key, "***") if self._key else text
 
-    async def post(self, path: str, body: bytes, retries: int) -> bytes:
-        """Send a request, again while it fails in a way that may pass, and return the answer.
+    def quirks(self, model: str) -> Quirks:
+        """Return what is known that this endpoint does not take for a model."""
+        found = self._quirks.get(model)
+        if found is None:
+            found = self._quirks[model] = Quirks(f"{model!r} at {self.base_url}")
+        return found
+
+    async def post(self, path: str, body: bytes) -> bytes:
+        """Send a request, once, and return the answer.
 
         Parameters
         ----------
@@ -115,26 +112,29 @@ class Endpoint:
             The path after the base URL.
         body
             JSON.
-        retries
-            How many further tries there may be.
 
         Raises
         ------
+        UnreachableError
+            If nobody is there, or the connection is lost.
+        LateError
+            If it does not connect, or answer, in time.
+        BrokenError
+            If the answer is cut off.
+        RefusalError
+            If a filter of the endpoint keeps the prompt back.
         EndpointError
-            If the endpoint cannot be reached or refuses; its text never holds the key.
+            If it refuses. No text holds the key.
         """
-        outcome = await self._try("POST", path, body, retries)
-        if isinstance(outcome, _Failure):
-            error = EndpointError(outcome.problem)
-            error.status, error.passing, error.wait = outcome.status, outcome.passing, outcome.wait
-            raise error
-        return outcome
+        return await self._send("POST", path, body)
 
     async def check(self) -> None:
         """Raise an `EndpointError` if there is nobody, or our key is refused."""
-        outcome = await self._send("GET", "/models", None)
-        if isinstance(outcome, _Failure) and outcome.status not in _ALIVE:
-            raise EndpointError(outcome.problem)
+        try:
+            await self._send("GET", "/models", None)
+        except EndpointError as error:
+            if error.status not in _ALIVE:
+                raise
 
     async def first_model(self) -> str:
         """Return the first model that the endpoint lists; it is asked once for all who wait.
@@ -150,45 +150,46 @@ class Endpoint:
         return await asyncio.shield(first)
 
     async def _list_first(self) -> str:
-        outcome = await self._try("GET", "/models", None, 1)
-        if isinstance(outcome, bytes):
-            try:
-                return msgspec.json.decode(outcome, type=_Listing).data[0].id
-            except (msgspec.DecodeError, IndexError):
-                outcome = _Failure("it lists no models")
-        raise EndpointError(
-            f"{self.base_url}: no model was named, and there is none to choose: "
-            f"{outcome.problem}; give model="
-        )
+        why = EndpointError("it lists no models")
+        try:
+            listed = await self._send("GET", "/models", None)
+            return msgspec.json.decode(listed, type=_Listing).data[0].id
+        except EndpointError as error:
+            why = error
+        except (msgspec.DecodeError, IndexError):
+            pass
+        told = f"{self.base_url}: no model was named, and there is none to choose: {why}"
+        failure = EndpointError(f"{told}; give model=")
+        failure.status, failure.passing, failure.wait = why.status, why.passing, why.wait
+        raise failure
 
-    async def _try(
-        self, verb: str, path: str, body: bytes | None, retries: int
-    ) -> bytes | _Failure:
-        """Send a request until it succeeds, cannot pass, or was tried often enough."""
-        tries = 1
-        while True:
-            outcome = await self._send(verb, path, body)
-            if isinstance(outcome, bytes) or not outcome.passing or tries > retries:
-                return outcome
-            await asyncio.sleep(outcome.wait + _pause(tries))
-            tries += 1
-
-    async def _send(self, verb: str, path: str, body: bytes | None) -> bytes | _Failure:
+    async def _send(self, verb: str, path: str, body: bytes | None) -> bytes:
         """Send a request once."""
         url = self.base_url + path
         try:
             # A redirect would make a GET of a POST, and might carry the key to somebody else.
-            async with self._session.request(
-                verb, url, data=body, allow_redirects=False
-            ) as response:
+            async with (
+                self._free,
+                self._session.request(verb, url, data=body, allow_redirects=False) as response,
+            ):
                 answer = self._clean(await response.read())
-        except TimeoutError:
-            return _Failure(f"{url} did not answer within {self._timeout:g} s")
-        except self._unreachable as error:
-            return _Failure(f"cannot reach {url}: {_reason(error)}; is the server running?")
-        if response.status < 300:
-            return answer
-        return self._refusal(url, response.status, response.headers, answer)
+        except (self._aiohttp.ClientError, OSError) as error:
+            failure = self._failure(url, error)
+        else:
+            if response.status < 300:
+                return answer
+            failure = refusal(
+                url,
+                response.status,
+                response.headers,
+                answer,
+                redact=self.redact,
+                has_key=self._has_key,
+            )
+        if isinstance(failure, EndpointError):
+            failure.endpoint = self.base_url
+        # Here, so that what aiohttp raised, which knows the headers, is no part of it.
+        raise failure
 
     def _clean(self, answer: bytes) -> bytes:
         """Return an answer without our key, should it quote it: answers are shown and stored."""
@@ -196,23 +197,23 @@ class Endpoint:
             return answer
         return answer.replace(self._secret, b"***")
 
-    def _refusal(
-        self, url: str, status: int, headers: Mapping[str, str], answer: bytes
-    ) -> _Failure:
-        """Return what an answer with an error status says."""
-        said = shorten(self.redact(_message(answer)))
-        refused = f"{url} refused the request with status {status}"
-        if said:
-            refused += f": {said}"
-        if status in (401, 403):
-            cure = "check the api_key that was passed" if self._given else "set OPENAI_API_KEY"
-            refused += f"; {cure}, where the workers run"
-        elif status == HTTPStatus.NOT_FOUND:
-            refused += "; check model= and base_url=, which mostly ends in /v1"
-        elif status < 400:
-            target = self.redact(headers.get("Location", "elsewhere"))
-            refused += f"; it redirects to {target}: give that as base_url="
-        return _Failure(refused, status, _wait(headers))
+    def _failure(self, url: str, error: Exception) -> ModelError:
+        """Return why there is no answer."""
+        patience = self._patience
+        match error:
+            case self._aiohttp.ConnectionTimeoutError():
+                return LateError(f"{url}: no connection within {patience.connect:g} s")
+            case self._aiohttp.SocketTimeoutError():
+                return LateError(f"{url} sent nothing for {patience.first_byte:g} s")
+            case TimeoutError():
+                return LateError(f"{url} did not answer within {patience.whole:g} s")
+            case self._aiohttp.ClientPayloadError():
+                return BrokenError(f"{url}: the answer was cut off")
+            case self._aiohttp.ClientConnectorError():
+                told = f"cannot reach {url}: {_reason(error)}; is the server running?"
+                return UnreachableError(self.redact(told))
+        told = f"{url}: the connection was lost before the answer: {_reason(error)}"
+        return UnreachableError(self.redact(told))
 
 
 class _Named(msgspec.Struct):
@@ -238,7 +239,8 @@ def _headers(base_url: str, key: str) -> dict[str, str]:
 def _most_connections() -> int:
     """Return how many connections a process may have: all the files it may open, but a few."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if most == resource.RLIM_INFINITY else max(most - _SPARE_FILES, _SPARE_FILES)
+    endless = most == resource.RLIM_INFINITY
+    return 2**20 if endless else max(most - _SPARE_FILES, _SPARE_FILES)
 
 
 def _proxy(base_url: str) -> str | None:
@@ -256,39 +258,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(cause, ConnectionRefusedError):
         return "connection refused"
     return str(cause) or type(cause).__name__
-
-
-def _message(answer: bytes) -> str:
-    """Return the message of an error in any of its usual forms, else the text of the answer."""
-    try:
-        found = msgspec.json.decode(answer)
-    except msgspec.DecodeError:
-        return answer.decode(errors="replace").strip()
-    for name in ("error", "message", "detail"):
-        if isinstance(found, dict) and name in found:
-            found = found[name]
-    return found if isinstance(found, str) else msgspec.json.encode(found).decode()
-
-
-def _wait(headers: Mapping[str, str]) -> float:
-    """Return how many seconds the Retry-After header asks us to wait, 0 without one."""
-    asked = headers.get("Retry-After", "")
-    try:
-        seconds = float(asked)
-    except ValueError:
-        seconds = _until(asked)
-    return min(seconds, _LONGEST_WAIT) if seconds > 0 else 0.0
-
-
-def _until(date: str) -> float:
-    """Return the seconds until an HTTP date, 0 if it is none."""
-    try:
-        then = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
-        return 0.0
-    return (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-
-
-def _pause(tries: int) -> float:
-    """Return a pause that doubles with each try; by chance, so that not all come back at once."""
-    return min(math.ldexp(_PAUSE, min(tries, 9) - 1), _LONGEST_PAUSE) * (0.5 + random.random())

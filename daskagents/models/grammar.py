@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from daskagents.models import schema
+from daskagents.models import kinds
 
 #: Elements of a tuple that nothing bounds.
 MOST_ELEMENTS = 8
@@ -17,8 +17,8 @@ MOST_ELEMENTS = 8
 WIDE = (-999_999, 999_999)
 
 
-def grammar(cls: type[Any]) -> str:
-    r"""Return the grammar (GBNF) of the JSON of a frozen dataclass, without blanks.
+def grammar(schema: Any) -> str:
+    r"""Return the grammar (GBNF) of the JSON of what a model can answer with, without blanks.
 
     Its texts are all read by `daskagents.models.schema.read`, and each is bounded, so that a model
     cannot go on for ever: where a bound says nothing else, numbers have six digits and two
@@ -36,7 +36,7 @@ def grammar(cls: type[Any]) -> str:
     root ::= "{\"yes\":" ("true" | "false") "}"
     """
     rules: dict[str, str] = {}
-    root = _term(schema.node_of(cls), rules)
+    root = _term(kinds.kind_of(schema).node, rules)
     return "\n".join(f"{name} ::= {body}" for name, body in [("root", root), *rules.items()])
 
 
@@ -48,19 +48,19 @@ def _term(node: inspect.Type, rules: dict[str, str]) -> str:
         case inspect.Metadata():
             return _term(node.type, rules)
         case inspect.UnionType():
-            return f'({_term(schema.inner(node), rules)} | "null")'
+            return f'({_term(kinds.inner(node), rules)} | "null")'
         case inspect.VarTupleType():
             return _array(node, rules)
         case inspect.EnumType() | inspect.LiteralType():
-            return _either(_literal(msgspec.json.encode(c).decode()) for c in schema.choices(node))
+            return _either(_literal(msgspec.json.encode(c).decode()) for c in kinds.choices(node))
         case inspect.BoolType():
             return '("true" | "false")'
         case inspect.IntType():
-            return _either(_integers(*schema.whole(node, WIDE)))
+            return _either(_integers(*kinds.whole(node, WIDE)))
         case inspect.FloatType():
             return _either(_decimals(node))
     assert isinstance(node, inspect.StrType)
-    fewest, most = schema.lengths(node, schema.MOST_CHARACTERS)
+    fewest, most = kinds.lengths(node, kinds.MOST_CHARACTERS)
     character = _rule(r'[^"\\\x00-\x1F\x7F] | "\\" ["\\n]', rules)
     return rf'"\"" {character}{{{fewest},{most}}} "\""'
 
@@ -75,7 +75,7 @@ def _object(node: inspect.DataclassType, rules: dict[str, str]) -> str:
 
 def _array(node: inspect.VarTupleType, rules: dict[str, str]) -> str:
     """Return the expression of an array."""
-    fewest, most = schema.lengths(node, MOST_ELEMENTS)
+    fewest, most = kinds.lengths(node, MOST_ELEMENTS)
     if not most:
         return _literal("[]")
     item = _rule(_term(node.item_type, rules), rules)
@@ -106,12 +106,12 @@ def _either(parts: Iterable[str]) -> str:
 
 def _decimals(node: inspect.FloatType) -> list[str]:
     """Return the choices of a float: whole numbers, and some with one or two decimals."""
-    low, high = schema.bounds(node, WIDE)
+    low, high = kinds.bounds(node, WIDE)
     if high - low < 2:
         return _evenly(node, low, high)
     # Between two whole numbers all lies within the bounds, whether they are strict or not.
-    first, last = schema.whole(inspect.FloatType(ge=low, le=high), WIDE)
-    choices = _integers(*schema.whole(node, WIDE))
+    first, last = kinds.whole(inspect.FloatType(ge=low, le=high), WIDE)
+    choices = _integers(*kinds.whole(node, WIDE))
     decimals = '"." [0-9]? [1-9]'
     if below := _naturals(max(0, -last), -first - 1):
         choices.append(f'"-" {_either(below)} {decimals}')

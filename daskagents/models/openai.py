@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import math
+import asyncio
 import os
 import re
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from daskagents import loop
-from daskagents.errors import AnswerError, ModelError, UsageError
-from daskagents.models import schema
-from daskagents.models.base import Answer, Model, Request
-from daskagents.models.endpoint import OPENAI_URL, Endpoint, Secret
-from daskagents.models.grammar import grammar
+from daskagents.errors import AnswerError, EndpointError, ModelError, UsageError
+from daskagents.models import completion
+from daskagents.models.base import Answer, Model, Request, sound
+from daskagents.models.endpoint import OPENAI_URL, Endpoint, Patience, Secret
+from daskagents.models.kinds import kind_of
+from daskagents.models.odds import odds
+from daskagents.models.quirks import REFUSALS, Quirks
+from daskagents.models.structure import Structure, form, opening
 from daskagents.usage import Usage
 
 #: What is not for the caller to choose.
 _RESERVED = ("messages", "stream", "n")
+#: Tokens in one place to be told the probability of: the most that vendors tell, and llama.cpp,
+#: which knows no bound.
+_TOLD, _TOLD_BY_LLAMA = 20, 100
+#: How an endpoint names what asks for a schema.
+_ABOUT_SCHEMAS = re.compile(r"response_format|schema|grammar|guided|structured", re.IGNORECASE)
 
 
 class OpenAI(Model):
     """A model behind an endpoint that speaks the OpenAI interface.
 
     A value that holds no connection: the workers get a copy each and make their own connections,
-    as many as there are agents waiting and files that a process may open (``ulimit -n``).
+    as many as there are agents waiting and files that a process may open (``ulimit -n``). It sends
+    each request once; `Retry` around it tries again.
 
     Parameters
     ----------
@@ -40,10 +48,14 @@ class OpenAI(Model):
         The key, which is never shown or stored. None (better, on a cluster): each worker reads
         its OPENAI_API_KEY.
     timeout
-        Seconds to wait for a connection, and again for an answer.
+        Seconds that a whole call may take, once there is a free connection for it.
+    connect_timeout
+        Seconds to wait for a connection.
+    first_byte_timeout
+        Seconds in which nothing need come: until the answer begins, which for most endpoints is
+        when it is complete, and between its parts.
     retries
-        Further tries of a request that failed in a way that may pass: status 408, 409, 429 or
-        from 500 up, no connection, no answer in time. Pauses double and heed Retry-After.
+        How often the `Retry` that a run puts around this model tries again what may pass.
     grammar
         Whether schemas are sent as llama.cpp grammars and not as JSON schemas.
     **sampling
@@ -67,22 +79,24 @@ class OpenAI(Model):
         base_url: str | None = None,
         api_key: str | None = None,
         *,
-        timeout: float = 60.0,
+        timeout: float = 600.0,
+        connect_timeout: float = 10.0,
+        first_byte_timeout: float = 120.0,
         retries: int = 3,
         grammar: bool = False,
         **sampling: Any,
     ) -> None:
         self.model = model
         self.base_url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
-        self.timeout = timeout
+        self.patience = Patience(connect_timeout, first_byte_timeout, timeout)
         self.retries = retries
         self.grammar = grammar
         self.sampling = _checked_sampling(sampling)
         self._key = None if api_key is None else Secret(api_key)
-        if not timeout > 0 or retries < 0:
-            raise UsageError(
-                f"timeout={timeout}, retries={retries}: give numbers above 0, 0 or more"
-            )
+        if not all(seconds > 0 for seconds in self.patience):
+            raise UsageError(f"{self.patience}: time-outs are seconds above 0")
+        if retries < 0:
+            raise UsageError(f"retries={retries}: give 0 or more")
 
     def __repr__(self) -> str:
         """Return what it was made with, but for the key."""
@@ -116,7 +130,7 @@ class OpenAI(Model):
             await endpoint.first_model()
 
     async def chat(self, request: Request) -> Answer:
-        """Ask the endpoint; once more if what it answers cannot be used.
+        """Ask the endpoint; what does not fit the schema is shown to the model once, with why.
 
         Raises
         ------
@@ -125,114 +139,141 @@ class OpenAI(Model):
         AnswerError
             If its answer is no text, or does not fit the schema.
         """
-        endpoint = self._endpoint()
-        body = self._body(request, self.model or await endpoint.first_model())
-        prompt = answered = 0
-        problem = ""
-        for calls in (1, 2):
+        if request.schema is None:
+            return await self._one(request)
+        return await self._structure().ask(request)
+
+    async def chat_many(self, request: Request, n: int) -> list[Answer | ModelError]:
+        """Ask the endpoint for `n` answers at once; one by one if it gives only one."""
+        found: list[Answer | ModelError] = []
+        quirks = await self._quirks()
+        if n > 1 and not quirks.alone:
             try:
-                raw = await endpoint.post("/chat/completions", body, self.retries)
-            except ModelError as error:
-                _spent(error, calls - 1, prompt, answered)
-                raise
-            try:
-                completion = _read(raw)
-                prompt += completion.usage.prompt_tokens if completion.usage else 0
-                answered += completion.usage.completion_tokens if completion.usage else 0
-                text = completion.text
-                value = None if request.schema is None else schema.read(text, request.schema)
-            except AnswerError as error:
-                problem = str(error)
-                continue
-            found = Answer(text, value, prompt, answered, completion.model, calls)
-            return msgspec.structs.replace(found, endpoint=self.base_url)
-        failure = AnswerError(f"{self.base_url}: {endpoint.redact(problem)}")
-        raise _spent(failure, 2, prompt, answered)
+                found += await self._answers(opening(request), n)
+            except EndpointError as error:
+                if error.status not in REFUSALS:
+                    raise
+                # What is wrong with the request itself is told by this one.
+                found.append(await self._one(opening(request)))
+            if len(found) < n:
+                quirks.alone = True
+                quirks.say("gives one answer to a request: many (n=) are asked for one by one")
+        if request.schema is not None:
+            found = await self._structure().finish_all(request, found)
+        rest = [self.chat(one) for one in request.each(n)[len(found) :]]
+        return sound([*found, *await asyncio.gather(*rest, return_exceptions=True)])
+
+    def _structure(self) -> Structure:
+        """Return how this endpoint is asked for answers of a given structure."""
+        return Structure(self._one, "grammar" if self.grammar else "schema", self._tell)
 
     def _endpoint(self) -> Endpoint:
         """Return the connections of this loop to the endpoint."""
-        key = (OpenAI, self.base_url, self._key, self.timeout)
-        return loop.resource(key, lambda: Endpoint(self.base_url, self._key, self.timeout))
+        key = (OpenAI, self.base_url, self._key, self.patience)
+        return loop.resource(key, lambda: Endpoint(self.base_url, self._key, self.patience))
 
-    def _body(self, request: Request, model: str) -> bytes:
-        """Return the JSON of a request."""
+    async def _quirks(self) -> Quirks:
+        """Return what the endpoint was found not to take."""
+        endpoint = self._endpoint()
+        return endpoint.quirks(self.model or await endpoint.first_model())
+
+    def _tell(self, problem: str) -> str:
+        """Return a problem with an answer as it may be shown."""
+        return f"{self.base_url}: {self._endpoint().redact(problem)}"
+
+    async def _one(self, request: Request) -> Answer:
+        """Return the one answer to a request, without its value."""
+        (answer, *_) = await self._answers(request, 1)
+        if isinstance(answer, ModelError):
+            raise answer
+        return answer
+
+    async def _answers(self, request: Request, n: int) -> list[Answer | ModelError]:
+        """Send a request, anew if the endpoint does not take something that can be spared."""
+        endpoint = self._endpoint()
+        model = self.model or await endpoint.first_model()
+        quirks, refused = endpoint.quirks(model), 0
+        while True:
+            body = quirks.adapt(self._body(request, model, n))
+            try:
+                raw = await endpoint.post("/chat/completions", msgspec.json.encode(body))
+                return self._read(raw, request, quirks, refused)
+            except EndpointError as error:
+                if not quirks.learn(error, body):
+                    raise _cured(error, request, refused) from None
+                refused += 1
+
+    def _read(
+        self, raw: bytes, request: Request, quirks: Quirks, refused: int
+    ) -> list[Answer | ModelError]:
+        """Return the answers in the body of a response."""
+        try:
+            read = completion.read(raw)
+        except AnswerError as error:
+            raise self._told(error, refused) from None
+        found: list[Answer | ModelError] = []
+        answers = completion.answers(read, self.base_url)
+        for choice, answer in zip(read.choices, answers, strict=True):
+            if isinstance(answer, AnswerError):
+                answer = self._told(answer, refused)
+            elif request.choices or refused:
+                likely = _likely(request, choice, quirks)
+                answer = msgspec.structs.replace(answer, probabilities=likely, retries=refused)
+            found.append(answer)
+            refused = 0
+        return found
+
+    def _told(self, error: AnswerError, refused: int) -> AnswerError:
+        """Return the error of an answer with where it is from, and without the key."""
+        error.args = (self._tell(str(error)),)
+        error.usage += Usage(retries=refused)
+        return error
+
+    def _body(self, request: Request, model: str, n: int) -> dict[str, Any]:
+        """Return what is sent for a request."""
         said = [{"role": turn.role, "content": turn.text} for turn in request.messages]
         body = {"model": model, "messages": said, **self.sampling}
+        if request.choices:
+            body.update(logprobs=True, top_logprobs=_TOLD_BY_LLAMA if self.grammar else _TOLD)
         if request.sampling:
             body.update(_checked_sampling(request.sampling))
         if request.schema is not None:
-            body.update(_form(request.schema, self.grammar))  # type: ignore[arg-type]
-        return msgspec.json.encode(body)
+            body.update(form(request.schema, self.grammar))
+        if n > 1:
+            body["n"] = n
+        return body
 
 
-def _spent(error: ModelError, calls: int, prompt: int, completion: int) -> ModelError:
-    """Note with an error what had been answered, and is to be paid, before it."""
-    error.usage = Usage(calls, prompt, completion, cost=math.nan if calls else 0.0)
-    return error
-
-
-class _Message(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Completion(msgspec.Struct):
-    """The parts of a chat completion that are read."""
-
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    model: str = ""
-
-    @property
-    def text(self) -> str:
-        """The text of the answer."""
-        if not self.choices:
-            raise AnswerError("the answer has no choices")
-        choice = self.choices[0]
-        if choice.message.content is None:
-            why = choice.message.refusal or f"finish_reason is {choice.finish_reason}"
-            raise AnswerError(f"the answer has no text: {schema.shorten(why)}")
-        return choice.message.content
-
-
-_decoder = msgspec.json.Decoder(_Completion)
-
-
-def _read(raw: bytes) -> _Completion:
-    """Read the body of an answer."""
-    try:
-        return _decoder.decode(raw)
-    except msgspec.DecodeError as error:
-        shown = schema.shorten(raw.decode(errors="replace"))
-        raise AnswerError(f"the answer is no chat completion: {error}; got {shown!r}") from None
-
-
-@lru_cache(256)
-def _form(cls: type[Any], as_grammar: bool) -> dict[str, Any]:
-    """Return what asks an endpoint for a schema."""
-    if as_grammar:
-        return {"grammar": grammar(cls)}
-    named = {
-        "name": re.sub(r"[^a-zA-Z0-9_-]", "_", cls.__name__)[:64],
-        "strict": True,
-        "schema": schema.json_schema(cls),
-    }
-    # Encoded once: it is longer than most requests.
-    return {
-        "response_format": msgspec.Raw(
-            msgspec.json.encode({"type": "json_schema", "json_schema": named})
+def _likely(
+    request: Request, choice: completion.Choice, quirks: Quirks
+) -> dict[str | int, float] | None:
+    """Return how probable the options of a request were, where the endpoint tells."""
+    if not request.choices:
+        return None
+    if not choice.tokens:
+        quirks.say("tells no probabilities of tokens (logprobs): choices= come without them")
+        return None
+    found = odds(request.choices, choice.tokens)
+    if found is None:
+        quirks.say(
+            "gave an answer to choices= whose probabilities are not known: let the options differ"
+            " in their first letters, and name them in the prompt"
         )
-    }
+    return found
+
+
+def _cured(error: EndpointError, request: Request, refused: int) -> EndpointError:
+    """Return the refusal of a request, with what to do where its schema is at fault."""
+    error.usage += Usage(retries=refused)
+    if request.schema is None or error.status not in REFUSALS or error.passing:
+        return error
+    if _ABOUT_SCHEMAS.search(str(error)):
+        name = kind_of(request.schema).name
+        error.args = (
+            f"{error}; this endpoint does not take schema={name} as it is sent: change the type,"
+            " or how it is sent (OpenAI(grammar=...): a grammar for llama.cpp, else a JSON schema)",
+        )
+    return error
 
 
 def _checked_sampling(sampling: dict[str, Any]) -> dict[str, Any]:
