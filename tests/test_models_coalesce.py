@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from odd_models import HELLO, Batch, odd, passing, run
 
 import daskagents as da
 from daskagents.errors import AnswerError, EndpointError, ModelError, UsageError
-from daskagents.loop import resource
 from daskagents.message import Message
 from daskagents.models import Answer, Dummy, Model, OpenAI, Request
 from daskagents.models.coalesce import Coalesce, apportion, share
@@ -264,51 +262,21 @@ def test_the_distribution_is_the_same() -> None:
     assert far <= 9  # 3 are expected; more than 9 come once in 1,500 times
 
 
-@dataclass(frozen=True)
-class Endpoint(Model):
-    """Sends what it is asked for to an endpoint, many answers as ``n`` choices."""
-
-    url: str
-
-    async def chat(self, request: Request) -> Answer:
-        (answer,) = await self.chat_many(request, 1)
-        assert isinstance(answer, Answer)
-        return answer
-
-    async def chat_many(self, request: Request, n: int) -> list[Answer | ModelError]:
-        session = resource(self, lambda: _Session(aiohttp.ClientSession()))
-        turns = [{"role": turn.role, "content": turn.text} for turn in request.messages]
-        body = {"model": "test", "messages": turns, "n": n}
-        async with session.client.post(f"{self.url}/chat/completions", json=body) as response:
-            found = await response.json()
-        said, usage = [one["message"]["content"] for one in found["choices"]], found["usage"]
-        first = Answer(said[0], None, usage["prompt_tokens"], usage["completion_tokens"])
-        return [first, *(Answer(text, calls=0) for text in said[1:])]
-
-
-@dataclass(frozen=True)
-class _Session:
-    client: aiohttp.ClientSession
-
-    async def aclose(self) -> None:
-        await self.client.close()
-
-
 def test_against_a_server_that_draws() -> None:
     n, far = 400, 0
     bound = 1.628 * math.sqrt(2 / n)  # of 100 samples of the same, one is farther apart
     with model_server(answer=Normal(50, 20), vary=True) as server:
         for seed in range(12):
             server.change(seed=seed)
-            before = server.stats()
-            answers = gather(Coalesce(Endpoint(server.url)), [HELLO] * n)
+            before, model = server.stats(), OpenAI("test", server.url, "none")
+            answers = gather(Coalesce(Retry(model)), [HELLO] * n)
             after = server.stats()
             assert after.chats - before.chats == 7 <= n / 20
             for name in ("prompt_tokens", "completion_tokens"):
                 taken = sum(getattr(answer, name) for answer in answers)
                 assert taken == getattr(after, name) - getattr(before, name)
             server.change(seed=1_000 + seed)
-            alone = gather(Endpoint(server.url), [HELLO] * n)
+            alone = gather(model, [HELLO] * n)
             together, single = ([float(a.text) for a in found] for found in (answers, alone))
             assert len(set(together)) > 0.9 * n
             far += apart(together, single) > bound
@@ -369,3 +337,24 @@ def test_a_value() -> None:
     for wrong in ({"most": 0}, {"window": -1.0}, {"window": math.nan}):
         with pytest.raises(UsageError, match="give 1 or more, 0 or more"):
             Coalesce(Dummy(), **wrong)  # type: ignore[arg-type]
+
+
+def test_against_a_server_that_gives_one_answer_only() -> None:
+    with model_server(answer=Normal(50, 20), vary=True, refuse=("n",)) as server:
+        model = Coalesce(Retry(OpenAI("test", server.url, "none")))
+        answers = gather(model, [HELLO] * 100)
+        assert len({answer.text for answer in answers}) > 90
+        assert server.stats().answered == 100
+
+
+def test_against_a_server_that_fails_often() -> None:
+    faults = {429: 0.2, 503: 0.1}
+    with model_server(answer=Normal(50, 20), vary=True, fail=faults, retry_after=0.02) as server:
+        model = Coalesce(Retry(OpenAI("test", server.url, "none"), pause=0.02), most=8)
+        answers = gather(model, [HELLO] * 400)
+        seen = server.stats()
+    assert len({answer.text for answer in answers}) > 360
+    assert seen.answered == 50 < seen.chats
+    assert sum(answer.retries for answer in answers) == seen.chats - 50
+    for name in ("prompt_tokens", "completion_tokens"):
+        assert sum(getattr(answer, name) for answer in answers) == getattr(seen, name)
