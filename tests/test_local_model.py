@@ -17,6 +17,7 @@ from daskagents.errors import UsageError
 from daskagents.loop import Loop
 from daskagents.message import Message
 from daskagents.models import Answer, Request, local
+from daskagents.models.prompt import prompt
 
 pytest.importorskip("xllamacpp", reason="pip install 'daskagents[local]'")
 
@@ -45,14 +46,21 @@ class Vote:
     why: Annotated[str, msgspec.Meta(max_length=20)]
 
 
-def ask(*schemas: type[Any]) -> list[Answer]:
+SAID = Message("You play a game.", "system"), Message("Report a number from 0 to 100.")
+
+
+def ask(*schemas: Any) -> list[Answer]:
     """Return the model's answers to a question, one for each schema, asked at once."""
-    said = Message("You play a game.", "system"), Message("Report a number from 0 to 100.")
+    return ask_for(*(Request(SAID, schema) for schema in schemas))
+
+
+def ask_for(*requests: Request) -> list[Answer]:
+    """Return the model's answers, asked at once."""
     model = local(temperature=1.0)
 
     async def chats() -> list[Answer]:
         await model.check()
-        return await asyncio.gather(*[model.chat(Request(said, schema)) for schema in schemas])
+        return await asyncio.gather(*map(model.chat, requests))
 
     loop = Loop(thread=False)
     try:
@@ -70,6 +78,39 @@ def test_its_answers_have_the_asked_form() -> None:
         assert json.loads(answer.text)
         assert answer.prompt_tokens > 10
         assert answer.completion_tokens > 3
+
+
+@pytest.mark.timeout(300)
+def test_values_alone_and_from_free_text() -> None:
+    five = Annotated[int, msgspec.Meta(ge=1, le=5)]
+    for answer, kind in zip(ask(five, bool, Literal["a", "b"]), (int, bool, str), strict=True):
+        assert type(answer.value) is kind
+        assert (answer.how, answer.calls) == ("grammar", 1)
+    (answer,) = ask_for(Request(SAID, five, {"max_tokens": 30}, extract=True))
+    assert answer.value in range(1, 6)
+    assert (answer.how, answer.calls) == ("extract", 2)
+    assert answer.text
+
+
+@pytest.mark.timeout(300)
+def test_options_have_probabilities() -> None:
+    said = prompt([Message("Tea or coffee?")], "You have breakfast.", "You are tired.")
+    for answer in ask_for(*[Request(said, choices=("tea", "coffee"))] * 4):
+        assert answer.value in {"tea", "coffee"}
+        # Of a small model, an option may not be among the tokens that are told of.
+        if answer.probabilities is not None:
+            assert sum(answer.probabilities.values()) == pytest.approx(1)
+            assert min(answer.probabilities.values()) > 0
+
+
+@pytest.mark.timeout(300)
+def test_many_answers_at_once() -> None:
+    loop = Loop(thread=False)
+    found = loop.run(local(temperature=1.0).chat_many(Request(SAID, Guess), 4))
+    loop.close()
+    assert all(0 <= one.value.number <= 100 for one in found)
+    assert [one.calls for one in found] == [1, 0, 0, 0]
+    assert sum(one.prompt_tokens for one in found) < 60
 
 
 @pytest.mark.timeout(300)

@@ -19,6 +19,7 @@ from daskagents.message import Message
 from daskagents.models import Answer, Dummy, Model, OpenAI, Request
 from daskagents.models.coalesce import Coalesce, apportion, share
 from daskagents.models.retry import Retry
+from daskagents.testing import Normal, model_server
 from daskagents.usage import Usage
 
 
@@ -190,7 +191,7 @@ def test_nobody_asks_for_those_who_are_gone() -> None:
         async def chat(self, request: Request) -> Answer:
             ended.append("begun")
             try:
-                await asyncio.sleep(60)
+                await asyncio.sleep(3600)
             finally:
                 ended.append("ended")
             return Answer("")
@@ -261,6 +262,27 @@ def test_the_distribution_is_the_same() -> None:
     assert far <= 9  # 3 are expected; more than 9 come once in 1,500 times
 
 
+def test_against_a_server_that_draws() -> None:
+    n, far = 400, 0
+    bound = 1.628 * math.sqrt(2 / n)  # of 100 samples of the same, one is farther apart
+    with model_server(answer=Normal(50, 20), vary=True) as server:
+        for seed in range(12):
+            server.change(seed=seed)
+            before, model = server.stats(), OpenAI("test", server.url, "none")
+            answers = gather(Coalesce(Retry(model)), [HELLO] * n)
+            after = server.stats()
+            assert after.chats - before.chats == 7 <= n / 20
+            for name in ("prompt_tokens", "completion_tokens"):
+                taken = sum(getattr(answer, name) for answer in answers)
+                assert taken == getattr(after, name) - getattr(before, name)
+            server.change(seed=1_000 + seed)
+            alone = gather(model, [HELLO] * n)
+            together, single = ([float(a.text) for a in found] for found in (answers, alone))
+            assert len(set(together)) > 0.9 * n
+            far += apart(together, single) > bound
+    assert far <= 2  # more come once in 4,000 times
+
+
 usages = st.builds(
     Usage,
     calls=st.integers(0, 3),
@@ -315,3 +337,24 @@ def test_a_value() -> None:
     for wrong in ({"most": 0}, {"window": -1.0}, {"window": math.nan}):
         with pytest.raises(UsageError, match="give 1 or more, 0 or more"):
             Coalesce(Dummy(), **wrong)  # type: ignore[arg-type]
+
+
+def test_against_a_server_that_gives_one_answer_only() -> None:
+    with model_server(answer=Normal(50, 20), vary=True, refuse=("n",)) as server:
+        model = Coalesce(Retry(OpenAI("test", server.url, "none")))
+        answers = gather(model, [HELLO] * 100)
+        assert len({answer.text for answer in answers}) > 90
+        assert server.stats().answered == 100
+
+
+def test_against_a_server_that_fails_often() -> None:
+    faults = {429: 0.2, 503: 0.1}
+    with model_server(answer=Normal(50, 20), vary=True, fail=faults, retry_after=0.02) as server:
+        model = Coalesce(Retry(OpenAI("test", server.url, "none"), pause=0.02), most=8)
+        answers = gather(model, [HELLO] * 400)
+        seen = server.stats()
+    assert len({answer.text for answer in answers}) > 360
+    assert seen.answered == 50 < seen.chats
+    assert sum(answer.retries for answer in answers) == seen.chats - 50
+    for name in ("prompt_tokens", "completion_tokens"):
+        assert sum(getattr(answer, name) for answer in answers) == getattr(seen, name)

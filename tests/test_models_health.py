@@ -20,7 +20,7 @@ def members(
 
 
 def picked(found: Members) -> Member:
-    member = found.pick()
+    member = found.pick(0.0)
     assert member is not None
     return member
 
@@ -78,7 +78,7 @@ def test_out_and_back() -> None:
         assert first.back_at is None
         found.failed(first, passing(), float(now))
     assert first.back_at is not None and 2.75 <= first.back_at <= 3.0
-    assert [found.pick(), found.pick([second])] == [second, None]
+    assert [found.pick(0.0), found.pick(0.0, [second])] == [second, None]
     assert list(found.due(2.7)) == []
     assert list(found.due(3.0)) == [first]
     assert list(found.due(3.0)) == []  # it is asked already
@@ -87,11 +87,11 @@ def test_out_and_back() -> None:
     first.turn = second.turn = 0.0
     assert picked(found) is first
     first.begin(1)
-    assert picked(found) is second and found.pick([second]) is None  # a single chat proves it
+    assert picked(found) is second and found.pick(0.0, [second]) is None  # a single chat proves it
     first.end(1)
     found.succeeded(first)
     first.begin(1)
-    assert found.pick([second]) is first
+    assert found.pick(0.0, [second]) is first
 
 
 def test_pauses_grow_until_it_has_answered() -> None:
@@ -166,5 +166,21 @@ def test_whatever_happens_it_stays_sound(events: list[Any], weights: list[float]
             assert member.back_at is None
         assert found.some_out == any(one.back_at is not None for one in found.all)
         assert all(one.pause <= 8.0 for one in found.all)
-        chosen = found.pick()
+        chosen = found.pick(0.0)
         assert (chosen is None) == all(one.back_at is not None for one in found.all)
+
+
+def test_who_asks_to_be_left_alone_is_the_last_choice() -> None:
+    found = members([1, 1, 1])
+    first, second, _ = found.all
+    found.failed(first, passing(429, wait=10.0), 0.0)
+    found.failed(second, passing(429, wait=5.0), 0.0)
+    for _ in range(9):
+        picked(found).begin(1)
+    assert [member.in_flight for member in found.all] == [0, 0, 9]
+    assert found.pick(5.0) is second
+    found.failed(found.all[2], passing(429, wait=60.0), 5.0)
+    second.begin(1)
+    assert found.pick(5.1) is second  # it is not asked to be left alone any more
+    found.failed(second, passing(429, wait=60.0), 5.0)
+    assert found.pick(5.1) is first  # of those that all are

@@ -92,6 +92,19 @@ def test_numbers_end_where_they_end() -> None:
     )
 
 
+def test_an_option_that_is_not_told_of() -> None:
+    def said(*likely: float) -> list[Token]:
+        words = ("yes", "so", "well", "but")
+        top = [Likely(word, math.log(p)) for word, p in zip(words, likely, strict=False)]
+        return [Token("yes", math.log(likely[0]), None, top)]
+
+    # It may be as probable as the least of those told of, or as all that is left.
+    assert odds(["yes", "no"], said(0.6, 0.2, 0.1)) is None
+    assert odds(["yes", "no"], said(0.6, 0.396, 0.001)) == {"yes": 1.0, "no": 0.0}
+    assert odds(["yes", "no"], said(0.5, 0.3, 0.2)) == {"yes": 1.0, "no": 0.0}
+    assert odds(["yes", "no", "maybe"], said(0.1, 0.897, 0.0007)) is None
+
+
 @pytest.mark.parametrize(
     "tokens", [[], [Token("maybe", 0.0)], [Token("", 0.0)], [Token("\ufffd", -3.0)]]
 )
@@ -143,6 +156,14 @@ def test_probabilities_that_are_refused(told: str, caplog: pytest.LogCaptureFixt
     assert (answer.value, answer.probabilities) == ("no", None)
     assert not {"logprobs", "top_logprobs"} & sent[1].keys()
     assert "does not take logprobs" in caplog.text
+
+
+def test_how_many_tokens_are_told_of_can_be_chosen() -> None:
+    _, (sent,) = chat(said("no"), request=TEA, grammar=True)
+    assert sent["top_logprobs"] == 100
+    request = Request(HELLO.messages, choices=("yes", "no"), sampling={"top_logprobs": 5})
+    _, (sent,) = chat(said("no"), request=request)
+    assert sent["top_logprobs"] == 5
 
 
 def test_other_requests_ask_for_no_probabilities() -> None:

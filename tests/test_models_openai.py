@@ -241,6 +241,15 @@ def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(AnswerError, match=r"You said \*\*\*") as refused:
             chats(OpenAI("any", server.url, KEY), 1)
         seen.append(shown(refused.value))
+    with model_server(answer=f"I think of {KEY}: 50") as server:
+        model = OpenAI("any", server.url, KEY)
+        with pytest.raises(AnswerError) as refused:
+            run(model.chat(Request(HELLO.messages, Guess, extract=True)))
+        seen += [shown(refused.value), f"{server.stats().body}"]
+        seen += [repr(run(model.chat_many(HELLO, 3)))]
+        with pytest.raises(AnswerError) as refused:
+            run(model.chat_many(GUESS, 3))
+        seen.append(shown(refused.value))
     with pytest.raises(UsageError) as usage:
         OpenAI("any", f"http://me:{KEY}@127.0.0.1/v1")
     seen += [shown(usage.value), caplog.text]

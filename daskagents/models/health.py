@@ -36,6 +36,8 @@ class Member:
     in_flight: int = 0
     #: Answers that it was ever asked for, for its weight; or as if it had never been out.
     turn: float = 0.0
+    #: When the time is over that it asked to be left alone.
+    rest_until: float = -math.inf
     #: Failures in a row.
     failures: int = 0
     reason: ModelError | None = None
@@ -78,8 +80,8 @@ class Members:
     >>> from daskagents import models
     >>> from daskagents.errors import EndpointError
     >>> members = Members([models.Dummy(), models.Dummy()], [1, 1], 1, 1.0, 60.0)
-    >>> members.failed(members.all[0], EndpointError("gone"), now=0.0)
-    >>> members.pick() is members.all[1], list(members.due(now=0.1)), len(list(members.due(now=2)))
+    >>> members.failed(members.all[0], EndpointError("gone"), 0.0)
+    >>> members.pick(0.0) is members.all[1], list(members.due(0.1)), len(list(members.due(2)))
     (True, [], 1)
     """
 
@@ -99,17 +101,18 @@ class Members:
         #: Whether any is out.
         self.some_out = False
 
-    def pick(self, but: Container[Member] = ()) -> Member | None:
+    def pick(self, now: float, but: Container[Member] = ()) -> Member | None:
         """Return the member with the least to do for its weight, or None if none can be asked.
 
-        One that was out is given a single request until it has answered one.
+        One that asked to be left alone for a time is the last choice. One that was out is given a
+        single request until it has answered one.
         """
-        best, least = None, (math.inf, math.inf)
+        best, least = None, (True, math.inf, math.inf)
         for member in self.all:
             out = member.back_at is not None or (member.on_trial and member.in_flight)
             if out or (but and member in but):
                 continue
-            load = member.in_flight / member.weight, member.turn
+            load = member.rest_until > now, member.in_flight / member.weight, member.turn
             if load < least:
                 best, least = member, load
         return best
@@ -131,6 +134,8 @@ class Members:
         """Note that a chat failed for what is the member's fault."""
         member.failures += 1
         member.reason = error
+        if error.wait:
+            member.rest_until = now + error.wait
         if member.back_at is None and (
             member.on_trial or member.failures >= self._failures or is_shut(error)
         ):

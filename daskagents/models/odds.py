@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 import msgspec
 
 from daskagents.models.kinds import FIELD
 
-#: How much of the probability may lie with options that cannot be told apart.
-_UNCLEAR = 1e-3
+#: How much of the probability may be unclear.
+_UNCLEAR = 0.01
 _END = re.compile(rb"[\s,}]")
 _BEFORE = re.compile(rf'"{FIELD}"\s*:\s*'.encode())
 
@@ -38,10 +39,12 @@ class Token(Likely):
 def odds(options: Sequence[str | int], tokens: Sequence[Token]) -> dict[str | int, float] | None:
     """Return how probable each option was, made to add up to 1.
 
-    Options may be several tokens long: the tokens are followed for as long as some options begin
-    alike. What is known of each place is what could have followed the tokens before it, so options
-    must differ where they leave the answer's way: where two of them begin with the same token, and
-    the answer was a third, nobody has said which of the two was meant.
+    It is the chance of each option where nothing but the options may be said. They may be several
+    tokens long: the tokens are followed for as long as some options begin alike. What is known of
+    each place is what could have followed the tokens before it, so options must differ where they
+    leave the answer's way: where two of them begin with the same token, and the answer was a third,
+    nobody has said which of the two was meant. Nor is an option known that is not among the tokens
+    told of its place, but that it was less probable than these.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ def odds(options: Sequence[str | int], tokens: Sequence[Token]) -> dict[str | in
     Returns
     -------
     dict or None
-        The probability of each option; None where it cannot be told.
+        The probability of each option; None where more than a hundredth of it cannot be told.
 
     Examples
     --------
@@ -98,13 +101,14 @@ def _follow(
         lead = token.raw[:before]
         rests = {option: text[done:] for option, text in texts.items()}
         said = _meant(token.raw[before:], rests)
-        weights = _weights(token, lead, rests)
+        weights, least = _weights(token, lead, rests)
         scale = left / (sum(weights.values()) or 1.0)
         for meant, weight in weights.items():
             if len(meant) == 1:
                 shares[meant[0]] += scale * weight
             elif meant != said:
                 unclear += scale * weight
+        unclear += scale * least * len(texts.keys() - chain.from_iterable(weights))
         if len(said) < 2:
             return shares, unclear
         left, texts = scale * weights.get(said, 0.0), {option: texts[option] for option in said}
@@ -113,16 +117,25 @@ def _follow(
 
 def _weights(
     token: Token, lead: bytes, rests: dict[str | int, bytes]
-) -> dict[tuple[str | int, ...], float]:
-    """Return the probability of each set of options that a token in this place may mean."""
+) -> tuple[dict[tuple[str | int, ...], float], float]:
+    """Return the probability of each set of options that a token in this place may mean.
+
+    And that which no token has that is not told of.
+    """
     likely = {token.raw: token.logprob}
     likely |= {other.raw: other.logprob for other in token.top_logprobs or ()}
     weights: dict[tuple[str | int, ...], float] = {}
     for text, logprob in likely.items():
         meant = _meant(text[len(lead) :], rests) if text.startswith(lead) else ()
         if meant:
-            weights[meant] = weights.get(meant, 0.0) + math.exp(min(logprob, 0.0))
-    return weights
+            weights[meant] = weights.get(meant, 0.0) + _p(logprob)
+    rest = 1.0 - sum(map(_p, likely.values()))
+    return weights, min(_p(min(likely.values())), max(rest, 0.0))
+
+
+def _p(logprob: float) -> float:
+    """Return a probability; endpoints round."""
+    return math.exp(min(logprob, 0.0))
 
 
 def _meant(text: bytes, rests: dict[str | int, bytes]) -> tuple[str | int, ...]:

@@ -23,8 +23,9 @@ from daskagents.usage import Usage
 
 #: What is not for the caller to choose.
 _RESERVED = ("messages", "stream", "n")
-#: The most tokens in one place that endpoints tell the probability of.
-_ALTERNATIVES = 20
+#: Tokens in one place to be told the probability of: the most that vendors tell, and llama.cpp,
+#: which knows no bound.
+_TOLD, _TOLD_BY_LLAMA = 20, 100
 #: How an endpoint names what asks for a schema.
 _ABOUT_SCHEMAS = re.compile(r"response_format|schema|grammar|guided|structured", re.IGNORECASE)
 
@@ -232,12 +233,12 @@ class OpenAI(Model):
         """Return what is sent for a request."""
         said = [{"role": turn.role, "content": turn.text} for turn in request.messages]
         body = {"model": model, "messages": said, **self.sampling}
+        if request.choices:
+            body.update(logprobs=True, top_logprobs=_TOLD_BY_LLAMA if self.grammar else _TOLD)
         if request.sampling:
             body.update(_checked_sampling(request.sampling))
         if request.schema is not None:
             body.update(form(request.schema, self.grammar))
-        if request.choices:
-            body.update(logprobs=True, top_logprobs=_ALTERNATIVES)
         if n > 1:
             body["n"] = n
         return body
@@ -255,8 +256,8 @@ def _likely(
     found = odds(request.choices, choice.tokens)
     if found is None:
         quirks.say(
-            "gave an answer to choices= whose probabilities cannot be told apart; let the options"
-            " differ in their first letters"
+            "gave an answer to choices= whose probabilities are not known: let the options differ"
+            " in their first letters, and name them in the prompt"
         )
     return found
 

@@ -161,12 +161,13 @@ class _Ward:
 
     def pick(self, tried: dict[Member, ModelError]) -> Member | None:
         """Return whom to ask; those that are out are asked aside whether they are back."""
+        now = self.now()
         if self.members.some_out:
-            for member in self.members.due(self.now()):
+            for member in self.members.due(now):
                 probe = asyncio.create_task(self._probe(member))
                 self._probes.add(probe)
                 probe.add_done_callback(self._probes.discard)
-        return self.members.pick(tried)
+        return self.members.pick(now, tried)
 
     async def _probe(self, member: Member) -> None:
         """Ask a member whether it is back."""

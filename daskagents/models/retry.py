@@ -62,10 +62,10 @@ class Retry(Wrapper):
     ('Good day.', 2)
     """
 
-    tries: int = 16
+    tries: int = 32
     longest: float = 600.0
     pause: float = 0.5
-    longest_pause: float = 30.0
+    longest_pause: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
