@@ -1,4 +1,4 @@
-"""What the order of a prompt is worth, with a real model: what agents share first, or last."""
+"""``python -m benchmarks.prefix``: what the order of a prompt is worth, with a real model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from benchmarks.measure import Row
+from benchmarks.measure import Row, spread
 from daskagents import Message, models
 from daskagents.loop import close_resources
 from daskagents.models.prompt import prompt
@@ -24,6 +24,8 @@ _RULES = (
 _HEARD = "The winning number of the last time was 31.42. Report your number."
 _JOBS = ("nurse", "baker", "judge", "pilot", "tailor", "miner", "poet", "clerk")
 _AGES = range(18, 90)
+#: Tokens of an answer: few, for the prompts are what is measured.
+_ANSWER = 8
 
 #: Numbers of agents never repeat, so that no server has kept a prompt from the arm before.
 _numbers = count()
@@ -56,7 +58,7 @@ async def _rate(
     answers: list[models.Answer] = []
 
     async def lane() -> None:
-        answers.extend([await model.chat(models.Request(say(), float)) for _ in waiting])
+        answers.extend([await model.chat(models.Request(say())) for _ in waiting])
 
     start = time.perf_counter()
     await asyncio.gather(*(lane() for _ in range(in_flight)))
@@ -69,7 +71,7 @@ async def _measure(
     says: Sequence[Callable[[], tuple[Message, ...]]], calls: int, in_flight: int, repeats: int
 ) -> list[list[tuple[float, float]]]:
     """Measure each order some times over, one after another."""
-    model = models.local(temperature=1.0)
+    model = models.local(temperature=1.0, max_tokens=_ANSWER)
     found: list[list[tuple[float, float]]] = [[] for _ in says]
     try:
         for _ in range(repeats):
@@ -81,7 +83,7 @@ async def _measure(
     return found
 
 
-def order(calls: int = 96, in_flight: int = 16, repeats: int = 3) -> list[Row]:
+def order(calls: int = 64, in_flight: int = 16, repeats: int = 3) -> list[Row]:
     """Measure answers per second of the local model by where the agent's own text stands."""
     says = _shared_first, _own_after_rules, _own_first
     shared, after, first = asyncio.run(_measure(says, calls, in_flight, repeats))
@@ -94,3 +96,13 @@ def order(calls: int = 96, in_flight: int = 16, repeats: int = 3) -> list[Row]:
         rows.append(Row(what, rates[0], "1/s", name, rates[1]))
         rows.append(Row(kept, shares[0], "", name, shares[1]))
     return rows
+
+
+def main() -> None:
+    """Measure, and print a line for each row."""
+    for row in order():
+        print(f"{row.what}: {spread(row.ours)}; {row.other}: {spread(row.others)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,9 @@ OPENAI_URL = "https://api.openai.com/v1"
 _ALIVE = frozenset({404, 405, 429})
 #: Files that a process may want to open besides its connections.
 _SPARE_FILES = 200
+#: Seconds that a connection is kept for the next request: less than the 5 s after which most
+#: servers close it, maybe just as it is taken.
+_IDLE = 4.0
 #: Shorter keys ("none", "EMPTY") may be words of an answer.
 _KEY_LENGTH = 12
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -78,7 +81,7 @@ class Endpoint:
         self._free = asyncio.Semaphore(_most_connections())
         self._session = aiohttp.ClientSession(
             headers=_headers(base_url, self._key),
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=patience.whole,
