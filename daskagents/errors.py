@@ -10,7 +10,8 @@
     │   └── FolderError(OSError)          a run directory that cannot be used
     ├── ModelError(RuntimeError)          a model call that failed
     │   ├── EndpointError(ConnectionError)  the endpoint cannot be reached, or refuses us
-    │   └── AnswerError(ValueError)       an answer came and cannot be used
+    │   ├── AnswerError(ValueError)       an answer came and cannot be used
+    │   └── BudgetError(RunError)         the budget of the run is spent
     ├── ReplyError(ValueError)            what an agent replied has not the form of its class
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
     └── RunError(RuntimeError)            a run had to stop
@@ -86,3 +87,7 @@ class AgentError(DaskAgentsError, RuntimeError):
 
 class RunError(DaskAgentsError, RuntimeError):
     """A run had to stop before its workflow ended."""
+
+
+class BudgetError(ModelError, RunError):
+    """A model was not asked, for the budget of the run is spent; so the run stops."""

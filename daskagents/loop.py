@@ -29,6 +29,13 @@ def resource(key: Hashable, make: Callable[[], T]) -> T:
     return kept[key]  # type: ignore[no-any-return]
 
 
+def let_go(kept: Any) -> None:
+    """Keep something no longer for the running loop, without closing it."""
+    keeps = _resources.get(asyncio.get_running_loop(), {})
+    for key in [key for key, value in keeps.items() if value is kept]:
+        del keeps[key]
+
+
 async def close_resources() -> None:
     """Close all that the running loop keeps."""
     for kept in _resources.pop(asyncio.get_running_loop(), {}).values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from daskagents.errors import ModelError
 from daskagents.message import Message
 from daskagents.rng import Rng
 from daskagents.usage import NAMES, Usage
@@ -114,8 +116,40 @@ class Model(ABC):
     async def chat(self, request: Request) -> Answer:
         """Answer one request, or raise a `ModelError`."""
 
+    async def chat_many(self, request: Request, n: int) -> list[Answer | ModelError]:
+        """Answer one request `n` times, each time anew; by default by as many chats.
+
+        Returns
+        -------
+        list of Answer or ModelError
+            An error stands where the answer would, so that one that cannot be used spoils no
+            other. What they took adds up: an answer that came along with others has no calls, and
+            its share of their tokens.
+
+        Raises
+        ------
+        ModelError
+            If there is no answer at all.
+        """
+        asked = [self.chat(request) for _ in range(n)]
+        return sound(await asyncio.gather(*asked, return_exceptions=True))
+
     async def check(self) -> None:
         """Raise an `EndpointError` if this model cannot answer at all; asked once before a run."""
+
+
+def sound(answers: list[Answer | BaseException]) -> list[Answer | ModelError]:
+    """Return answers and the model's errors among them; raise what else went wrong, or all did."""
+    kept: list[Answer | ModelError] = []
+    for answer in answers:
+        if not isinstance(answer, Answer | ModelError):
+            raise answer
+        kept.append(answer)
+    errors = [answer for answer in kept if isinstance(answer, ModelError)]
+    if errors and len(errors) == len(kept):
+        errors[0].usage = sum((error.usage for error in errors[1:]), errors[0].usage)
+        raise errors[0]
+    return kept
 
 
 @dataclass(frozen=True)
