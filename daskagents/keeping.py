@@ -1,0 +1,151 @@
+"""Where a run's accounts are kept: in the scheduler process, by a plugin; and how workers ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Any
+from weakref import WeakSet
+
+from distributed import Client, SchedulerPlugin
+from distributed.comm import CommClosedError
+
+from daskagents.errors import RunError
+from daskagents.keeper import Accounts
+
+#: What workers ask of the scheduler, and what clients tell it.
+ASK, OPEN, CLOSE = "daskagents_ask", "daskagents_open", "daskagents_close"
+
+
+class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
+    """Keeps the accounts of the runs that a scheduler works for, each apart from the others.
+
+    A run's accounts are there from its `open` to its `close`, or until its client is gone. What a
+    worker holds is taken back when it is gone. They live as long as the scheduler's process, whose
+    end is the end of its runs.
+    """
+
+    name = "daskagents-keeper"
+    # the accounts of other runs are kept by the one that is there
+    idempotent = True
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Accounts] = {}
+        self.clients: dict[str, str] = {}
+
+    async def start(self, scheduler: Any) -> None:
+        """Let workers and clients reach this plugin."""
+        scheduler.handlers |= {ASK: self.ask, OPEN: self.open, CLOSE: self.close_run}
+
+    async def open(self, topic: str, client: str) -> None:
+        """Begin to keep the accounts of a run."""
+        self.runs.setdefault(topic, Accounts())
+        self.clients[topic] = client
+
+    async def close_run(self, topic: str) -> None:
+        """Forget a run."""
+        self.runs.pop(topic, None)
+        self.clients.pop(topic, None)
+
+    async def ask(
+        self, topic: str, account: str, worker: str, said: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Tell the accounts of a run what a worker says; return None if the run is over."""
+        accounts = self.runs.get(topic)
+        return None if accounts is None else accounts.tell(account, worker, said, monotonic())
+
+    def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
+        """Take back what a worker holds that is gone."""
+        for accounts in self.runs.values():
+            accounts.lose(worker, monotonic())
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Forget the runs of a client that is gone."""
+        for topic in [topic for topic, owner in self.clients.items() if owner == client]:
+            del self.runs[topic], self.clients[topic]
+
+
+_registered: WeakSet[Client] = WeakSet()
+
+
+@contextmanager
+def keeping(client: Client, topic: str) -> Iterator[None]:
+    """Have the scheduler keep the accounts of a run, within a with block.
+
+    Raises
+    ------
+    RunError
+        If the scheduler's process does not have this package.
+    """
+    _register(client)
+    client.sync(getattr(client.scheduler, OPEN), topic=topic, client=client.id)
+    try:
+        yield
+    finally:
+        if client.status == "running":
+            with suppress(OSError):  # the scheduler is gone, and so is what it kept
+                client.sync(getattr(client.scheduler, CLOSE), topic=topic)
+
+
+def _register(client: Client) -> None:
+    """Register the plugin with a scheduler, once per client."""
+    if client in _registered:
+        return
+    try:
+        client.register_plugin(KeeperPlugin())
+    except (ImportError, AttributeError) as error:
+        raise RunError(
+            f"the process of the Dask scheduler at {client.scheduler.address} cannot import this"
+            f" version of daskagents ({error}); install it there too, in the environment that"
+            " `dask scheduler` is started from, and start it again"
+        ) from None
+    _registered.add(client)
+
+
+class WorkerKeeper:
+    """Asks the keeper of a run from any event loop of a worker's process.
+
+    Parameters
+    ----------
+    topic
+        The run.
+    worker
+        The worker, on whose own event loop Dask's connections are.
+    """
+
+    def __init__(self, topic: str, worker: Any) -> None:
+        self.topic, self._worker = topic, worker
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkerKeeper) and other.topic == self.topic
+
+    def __hash__(self) -> int:
+        return hash(self.topic)
+
+    async def ask(self, account: str, said: dict[str, Any]) -> dict[str, Any]:
+        """Tell the keeper of an account something; return its answer.
+
+        Raises
+        ------
+        RunError
+            If the run is over, or its scheduler cannot be reached.
+        """
+        asking = self._ask(account, said)
+        try:
+            future = asyncio.run_coroutine_threadsafe(asking, self._worker.loop.asyncio_loop)
+            told = await asyncio.wrap_future(future)
+        except (CommClosedError, OSError, RuntimeError) as error:
+            asking.close()
+            raise RunError(f"the Dask scheduler cannot be asked: {error}") from error
+        if told is None:
+            raise RunError("the run is over, or its Dask scheduler was started anew")
+        return told
+
+    async def _ask(self, account: str, said: dict[str, Any]) -> dict[str, Any] | None:
+        ask = getattr(self._worker.scheduler, ASK)
+        address = self._worker.address
+        told: dict[str, Any] | None
+        told = await ask(topic=self.topic, account=account, worker=address, said=said)
+        return told
