@@ -236,7 +236,9 @@ class Agent:
         turns = tuple(as_message(message) for message in messages)
         if system:
             turns = (Message(system, "system"), *turns)
-        return await self._host.chat(self, Request(turns, schema, sampling, self.rng))
+        return await self._host.chat(
+            self, Request(turns, schema, sampling, self.rng, self._host.keeper)
+        )
 
 
 def as_message(message: Message | Answer | str) -> Message:

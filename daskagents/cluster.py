@@ -22,7 +22,7 @@ from distributed import Client, LocalCluster, WorkerPlugin
 
 from daskagents.block import Block, Outcome
 from daskagents.columns import Coded, Plain, Ragged
-from daskagents.errors import UsageError
+from daskagents.errors import BudgetError, UsageError
 from daskagents.loop import close_shared_loop, patient_gc, shared_loop
 from daskagents.tasks import STOPPED, Bundle
 
@@ -55,7 +55,8 @@ class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether a worker is to write of it: not of a step that was stopped on purpose."""
-    return STOPPED not in record.getMessage()
+    message = record.getMessage()
+    return STOPPED not in message and f"{BudgetError.__name__}(" not in message
 
 
 #: Seconds within which a scheduler has to answer.

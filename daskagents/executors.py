@@ -8,7 +8,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from distributed.system import MEMORY_LIMIT
 
 from daskagents import tasks
 from daskagents.cluster import prepare_workers
+from daskagents.keeping import keeping
 from daskagents.loop import Loop
 from daskagents.plan import Plan
 
@@ -71,6 +72,10 @@ class Executor(ABC):
     @abstractmethod
     def hearing(self, topic: str, ear: Ear) -> Any:
         """Hear what tasks tell under a topic, within a with block."""
+
+    def keeping(self, topic: str) -> AbstractContextManager[None]:
+        """Keep what all workers of a run share, within a with block."""
+        return nullcontext()  # in one process, its event loop keeps it
 
     @abstractmethod
     def sees(self, path: str) -> bool:
@@ -266,6 +271,9 @@ class Cluster(Executor):
         finally:
             if self.client.status == "running":
                 self.client.unsubscribe_topic(topic)
+
+    def keeping(self, topic: str) -> AbstractContextManager[None]:
+        return keeping(self.client, topic)
 
     def sees(self, path: str) -> bool:
         return all(self.client.run(tasks.sees, path).values())

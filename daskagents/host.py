@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from daskagents.agent import Agent
 from daskagents.block import Block, Call, Charter, Failure, Outcome
 from daskagents.columns import Column
-from daskagents.errors import AgentError, DaskAgentsError, ModelError, UsageError
+from daskagents.errors import AgentError, DaskAgentsError, ModelError, RunError, UsageError
 from daskagents.forms import Form
-from daskagents.models.base import Answer, Request
+from daskagents.models.base import Answer, Keeper, Request
 from daskagents.usage import Tally, Usage
 
 
@@ -31,8 +31,10 @@ class Host:
     rows: NDArray[np.int64]
     on_progress: Callable[[int, int, Usage], None] | None = None
     on_form: Callable[[Form], None] | None = None
+    keeper: Keeper | None = None
     usage: Tally = field(default_factory=Tally)
     errors: dict[int, BaseException] = field(default_factory=dict)
+    end: RunError | None = None
 
     def fail(self, where: Any, reason: str) -> None:
         """Let the agent at work fail if `where` holds."""
@@ -53,6 +55,9 @@ class Host:
             )
         try:
             answer = await model.chat(request)
+        except RunError as error:  # not this agent's failure, and not for it to catch
+            self.end = self.end or error
+            raise
         except ModelError as error:
             self.usage.add("", getattr(error, "endpoint", ""), error.usage)
             raise

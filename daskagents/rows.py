@@ -113,7 +113,10 @@ class Rows:
                 told = time.monotonic()
                 host.on_progress(done, len(host.errors), host.usage.total)
 
-        loop.run_each(one, iter(range(self.n)))
+        # those under way may finish, for their answers are paid
+        loop.run_each(one, (at for at in range(self.n) if host.end is None))
+        if host.end is not None:
+            raise host.end
 
     def _keep(self, at: int, reply: Any, values: list[Any]) -> None:
         """Keep what an agent replied and became; tell the form if it was the first."""

@@ -147,6 +147,7 @@ class Session:
         self._news = threading.Condition()
         self.closed = False
         self._open = ExitStack()
+        self._open.enter_context(executor.keeping(self.topic))
         self._open.enter_context(executor.hearing(self.topic, self._hear))
 
     @property

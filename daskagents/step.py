@@ -21,6 +21,7 @@ from daskagents.forms import Form
 from daskagents.host import Host
 from daskagents.loop import Loop
 from daskagents.message import Message
+from daskagents.models.base import Keeper
 from daskagents.rows import Rows
 from daskagents.usage import Usage
 
@@ -35,6 +36,7 @@ def run_step(
     loop: Callable[[], Loop],
     on_progress: Callable[[int, int, Usage], None] | None = None,
     on_form: Callable[[Form], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> Outcome:
     """Let the agents of one block hear a message and answer.
 
@@ -56,11 +58,18 @@ def run_step(
         Called now and then with the numbers of agents done and failed, and the usage so far.
     on_form
         Called once, with the form of the first row's reply, if `call.form` is None.
+    keeper
+        Who keeps what all workers of the run share; None where nothing is shared.
 
     Returns
     -------
     Outcome
         The rows after the step, the replies and failures of the addressed rows in their order.
+
+    Raises
+    ------
+    RunError
+        If a model says that the run has to stop, as when its budget is spent.
 
     """
     cls = charter.cls
@@ -70,7 +79,7 @@ def run_step(
     if for_blocks(cls, call.method) and not isinstance(messages, BaseException):
         whole = Blockwise(charter, call, block, everyone, on_progress, on_form)
         return whole.run(method, messages if isinstance(messages, Message) else Message(heard))
-    host = Host(charter, call, block, everyone, on_progress, on_form)
+    host = Host(charter, call, block, everyone, on_progress, on_form, keeper)
     work = Rows(host, method, messages)
     if isinstance(messages, BaseException):
         host.errors = dict.fromkeys(range(len(everyone)), messages)

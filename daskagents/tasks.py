@@ -36,6 +36,7 @@ from daskagents.block import (
 from daskagents.columns import Column, dump, from_arrays, load
 from daskagents.errors import AgentError, DaskAgentsError, RunError
 from daskagents.forms import Form, Kind, as_numpy, blank
+from daskagents.keeping import WorkerKeeper
 from daskagents.loop import Loop, shared_loop
 from daskagents.step import run_step
 from daskagents.usage import Tally, read_tally
@@ -202,6 +203,7 @@ def do_step(
         on_form=lambda form: tell(
             place.topic, {"at": [place.step, place.index], "form": [list(k) for k in form.kinds]}
         ),
+        keeper=None if own_loop.get() else WorkerKeeper(place.topic, get_worker()),
     )
     if place.folder is None:
         return Bundle(outcome, None)
