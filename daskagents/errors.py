@@ -11,7 +11,7 @@
     ├── ModelError(RuntimeError)          a model call that failed
     │   ├── EndpointError(ConnectionError)  the endpoint cannot be reached, or refuses us
     │   ├── AnswerError(ValueError)       an answer came and cannot be used
-    │   └── BudgetError(RunError)         the budget of the run is spent
+    │   └── BudgetError                   the budget is spent; it is a RunError, too
     ├── ReplyError(ValueError)            what an agent replied has not the form of its class
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
     └── RunError(RuntimeError)            a run had to stop
