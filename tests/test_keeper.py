@@ -311,6 +311,19 @@ def test_a_lost_worker_takes_along_what_it_had_and_no_more() -> None:
     assert 79 <= taken <= 81
 
 
+def test_what_was_spent_before_a_good_bye_counts_once() -> None:
+    accounts = Accounts()
+    one = Spender(accounts, "a", [100.0])
+    one.ask(50, starved=True)
+    assert one.begin(12)
+    one.end(0)
+    said = {"have": [0.0], "used": [12.0], "reserved": [0.0], "flying": 0, "chats": 1}
+    about = {"kind": "budget", "terms": [[100.0], [0.0], [0.0]], "gate": "g", "want": [0.0]}
+    accounts.tell("budget", "a", {**about, **said, "starved": False, "bye": True}, 0.0)
+    told = accounts.tell("budget", "a", {**about, **said, "starved": True, "want": [999]}, 0.0)
+    assert told["mean"] == [12.0] and told["granted"] == [44.0]
+
+
 # Places
 
 

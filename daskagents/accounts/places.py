@@ -99,8 +99,8 @@ class Concurrency(Account[Places]):
         """Hear of calls under way (`flying`), wanted, and what ended (`ended`: sums so far)."""
         for silent in [w for w, h in self.holders.items() if now - h.heard > SILENT]:
             del self.holders[silent]
-        holder = self.holders.setdefault(who, Places(now, used=[0.0] * 3))
         ended = list(said["ended"])
+        holder = self.holders.setdefault(who, Places(now, used=ended))
         if now >= self.look.since:
             answered, refused, seconds = (a - b for a, b in zip(ended, holder.used, strict=True))
             self.look.answered += int(answered)

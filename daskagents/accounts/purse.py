@@ -45,8 +45,10 @@ class Purse(Account[Spender]):
     def hear(self, who: str, said: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Hear what a holder has left (`have`), `reserved` and has spent in all (`used`)."""
         none = [0.0] * len(self.limits)
-        holder = self.holders.setdefault(who, Spender(now, none, none, reserved=none))
         have, used = list(said["have"]), list(said["used"])
+        # one that was not heard of, or said good-bye: what it spent before is counted
+        new = Spender(now, none, used, chats=said["chats"], reserved=none)
+        holder = self.holders.setdefault(who, new)
         self.spent = [s + u - b for s, u, b in zip(self.spent, used, holder.used, strict=True)]
         self.chats += said["chats"] - holder.chats
         holder.heard, holder.used, holder.chats = now, used, said["chats"]

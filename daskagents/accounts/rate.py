@@ -100,8 +100,11 @@ class Rate(Account[Caller]):
     def hear(self, who: str, said: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Hear what a holder has left (`have`), has used in all (`used`), wants and needs."""
         self._expire(now)
-        holder = self.holders.setdefault(who, Caller(now, [0.0] * 2, [0.0] * 2, served=now - PACE))
-        holder.heard, have, used = now, list(said["have"]), list(said["used"])
+        have, used = list(said["have"]), list(said["used"])
+        # one that was not heard of, or was forgotten: what it used before is none of ours
+        new = Caller(now, [0.0] * 2, used, served=now - PACE)
+        holder = self.holders.setdefault(who, new)
+        holder.heard = now
         for i, flow in enumerate(self.flows):
             spent = used[i] - holder.used[i]
             flow.use(spent, now)
