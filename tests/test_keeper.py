@@ -283,6 +283,15 @@ def test_a_budget_is_spent_to_the_last_call(costs: list[float], seed: int) -> No
     assert limit - 2 * mean - 20 <= spent
 
 
+def test_no_more_of_a_budget_is_handed_out_than_there_is() -> None:
+    accounts = Accounts()
+    workers = [Spender(accounts, name, [100.0]) for name in ("a", "b", "c")]
+    for worker in workers * 20:
+        worker.ask(1_000, starved=False)
+        assert sum(each.have for each in workers) <= 100
+    assert sum(each.have for each in workers) > 90
+
+
 def test_a_spent_budget_stays_spent_for_all() -> None:
     accounts = Accounts()
     one, other = (Spender(accounts, name, [10.0]) for name in ("a", "b"))

@@ -265,7 +265,7 @@ def test_a_killed_worker_breaks_no_budget(
     cluster: LocalCluster, client: Client, server: ModelServer
 ) -> None:
     openai = models.OpenAI("test", base_url=server.url)
-    model = Budgeted(Adaptive(openai, start=30, most=30), Budget(calls=600))
+    model = Adaptive(Budgeted(openai, Budget(calls=600)), start=30, most=30)
 
     with meanwhile(lambda: run(model, 240, client, rounds=9)) as results:
         until(lambda: asked(server) > 300)
