@@ -13,6 +13,7 @@ from daskagents.message import Message
 
 if TYPE_CHECKING:
     from daskagents import models
+    from daskagents.models.budget import Budget
     from daskagents.named import spawn
     from daskagents.opened import open_run
     from daskagents.population import Population
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Agent",
+    "Budget",
     "DaskAgentsError",
     "Message",
     "Population",
@@ -33,6 +35,7 @@ __all__ = [
 
 #: Where public names are that are imported when first used.
 _LATER = {
+    "Budget": "daskagents.models.budget",
     "Population": "daskagents.population",
     "open_run": "daskagents.opened",
     "run": "daskagents.running",

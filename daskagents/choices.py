@@ -16,6 +16,7 @@ from daskagents.agent import Agent
 from daskagents.errors import UsageError
 from daskagents.interrupt import own_cluster
 from daskagents.models.base import Model
+from daskagents.models.budget import Budget
 from daskagents.population import Population
 from daskagents.reporting import tell
 
@@ -56,6 +57,23 @@ def where(
         raise UsageError(f"{' and '.join(chosen)}: give one of them, they exclude each other")
     known = "sync" if sync else scheduler
     return own_cluster(workers) if known is None else nullcontext(known)
+
+
+def budget_for(options: Iterable[str]) -> Budget | None:
+    """Return the budget of a run; None without limits."""
+    limits: dict[str, float] = {}
+    for option in options:
+        name, _, amount = option.partition("=")
+        try:
+            limits[name] = float(amount.replace("_", ""))
+        except ValueError:
+            limits[name] = -1.0
+        if name not in Budget.__dataclass_fields__ or limits[name] < 0:
+            raise UsageError(
+                f"--budget {option}: give a limit and its amount, such as tokens=1000000, cost=5 or"
+                " calls=10000"
+            )
+    return Budget(**limits) if limits else None
 
 
 def model_for(said: str | None, given: Iterable[Any]) -> Model | None:

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 import daskagents
+from daskagents import serving
 from daskagents.arguments import arguments
-from daskagents.choices import free_folder, model_for, pairs, where
+from daskagents.choices import budget_for, free_folder, model_for, pairs, where
 from daskagents.closing import draw_results, show_results
 from daskagents.completing import option_names
 from daskagents.doctor import examine
@@ -163,6 +164,14 @@ def _run(
         float,
         typer.Option(metavar="F", min=0, max=1, help="Fraction of agents that may fail in a step."),
     ] = MAX_FAILED,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIMIT=N",
+            help="What models may take in all: tokens=1000000, cost=5 or calls=10000. Repeat as"
+            " needed.",
+        ),
+    ] = None,
     help_workflow: Annotated[
         bool,
         typer.Option("--help-workflow", help="Say what the workflow takes, and run nothing."),
@@ -183,6 +192,7 @@ def _run(
         given = arguments(program, pairs(option or ()), agents)
         bind(program.workflow, (), given)
         doing.folder = folder = out or free_folder(program.workflow.__name__)
+        limits = budget_for(budget or ())
         asked = model_for(model, given.values())
         with place as client:
             results = run(
@@ -192,6 +202,7 @@ def _run(
                 seed=seed,
                 out=folder,
                 max_failed=max_failed,
+                budget=limits,
                 **given,
             )
         if as_json:
@@ -244,6 +255,9 @@ def _plot(
     """Draw a variable of a run, round by round."""
     with one_error(Doing(), debug):
         print(draw(folder, variable, kind=kind, by=by, out=out))
+
+
+serving.add(app)
 
 
 @app.command("doctor")

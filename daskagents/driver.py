@@ -15,9 +15,10 @@ from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
-from daskagents.errors import DaskAgentsError, RunError
+from daskagents.errors import BudgetError, DaskAgentsError, RunError
 from daskagents.executors import Executor
 from daskagents.models.base import Model
+from daskagents.models.budget import Budget
 from daskagents.named import Named
 from daskagents.plan import plan_each
 from daskagents.population import Population
@@ -50,7 +51,7 @@ class Driver:
         Where tasks run.
     store
         The run directory.
-    model, seed, checkpoint_every, max_failed
+    model, seed, checkpoint_every, max_failed, budget
         As for `daskagents.run`.
     ahead
         Rounds that the workflow may be ahead of the cluster.
@@ -66,10 +67,13 @@ class Driver:
         seed: int,
         checkpoint_every: int,
         max_failed: float,
+        budget: Budget | None = None,
         ahead: int = AHEAD,
     ) -> None:
         self.ahead = ahead
-        self.session = Session(executor, seed=seed, model=model, store=store, max_failed=max_failed)
+        self.session = Session(
+            executor, seed=seed, model=model, store=store, max_failed=max_failed, budget=budget
+        )
         self.executor, self.store, self.checkpoint_every = executor, store, checkpoint_every
         with writing(store.folder):
             self.rounds = Rounds(store.rounds)
@@ -102,7 +106,7 @@ class Driver:
                 with writing(self.store.folder):
                     self._finish()
         except BaseException as error:
-            self._give_up("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            self._give_up(_status_after(error))
             raise
         finally:
             self.session.close()
@@ -331,6 +335,13 @@ class Driver:
 def _known(numbers: dict[str, Any]) -> dict[str, Any]:
     """Return numbers as JSON has them: None for NaN."""
     return {name: None if number != number else number for name, number in numbers.items()}
+
+
+def _status_after(error: BaseException) -> str:
+    """Return how a run has ended that ended so."""
+    if isinstance(error, BudgetError):
+        return "out of budget"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 @contextmanager

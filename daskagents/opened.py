@@ -32,7 +32,7 @@ class OpenRun:
 
     @property
     def status(self) -> str:
-        """``"running"`` (or killed while it was), ``"done"``, ``"failed"`` or ``"interrupted"``."""
+        """``running`` (or killed), ``done``, ``failed``, ``interrupted`` or ``out of budget``."""
         return str(self.about["status"])
 
     @cached_property

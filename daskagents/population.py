@@ -90,7 +90,7 @@ class Population:
         self.cls, self.model, self.name = cls, as_model(model), name
         self.table = read_table(cls, agents)
         if self.model is not None:
-            _check_choice(cls, self.table, self.model)
+            check_choice(cls, self.table, self.model)
         self.bounds = block_bounds(self.table.n, waits(cls), block_size)
         self.dim = name or "agent"
         self._frame = make_frame(self.table, cls.__fields__, self.dim, self.bounds)
@@ -319,10 +319,10 @@ class Population:
         return whole._session, whole._members
 
 
-def _check_choice(cls: type[Agent], table: Table, model: Model) -> None:
+def check_choice(cls: type[Agent], table: Table, model: Model) -> None:
     """Raise a `UsageError` if agents are to choose their model by what they do not have."""
     if isinstance(model, Wrapper):
-        return _check_choice(cls, table, model.inner)
+        return check_choice(cls, table, model.inner)
     if not isinstance(model, Chosen) or not isinstance(model.by, str):
         return None
     name = model.by

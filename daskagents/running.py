@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from daskagents.agent import waits
 from daskagents.cluster import connect
 from daskagents.driver import AHEAD, Driver
 from daskagents.errors import UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.loop import patient_gc
 from daskagents.models.base import Model
+from daskagents.models.budget import Budget
+from daskagents.models.chosen import as_model
+from daskagents.models.stack import stack
 from daskagents.named import Named
-from daskagents.population import Population
+from daskagents.population import Population, check_choice
 from daskagents.progress import Progress
 from daskagents.projection import rounds_ahead
 from daskagents.reading import reading
@@ -34,11 +38,12 @@ def run(
     workflow: Workflow,
     *args: Any,
     client: Any = None,
-    model: Model | None = None,
+    model: Any = None,
     seed: int = 0,
     out: str | Path | None = None,
     checkpoint_every: int = 20,
     max_failed: float = MAX_FAILED,
+    budget: Budget | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> xr.Dataset:
@@ -57,7 +62,8 @@ def run(
         run. ``"sync"``: this thread, no cluster, where a debugger works. Or a
         `distributed.Client`, or the address of a scheduler. The results are the same.
     model
-        What agents ask whose population has no model of its own.
+        What agents ask whose population has no model of its own: a model, or several, as for
+        `Population`. What is missing of the default stack is put around it (`models.stack`).
     seed
         Everything random in the run follows from it.
     out
@@ -67,6 +73,8 @@ def run(
         Rounds between two checkpoints of the agents' state.
     max_failed
         Largest fraction of the addressed agents that may fail in a step before the run stops.
+    budget
+        What all models may spend together, as ``da.Budget(tokens=1_000_000)``; then the run stops.
     progress
         Whether to show progress; by default where standard error is a terminal or a notebook.
 
@@ -86,6 +94,8 @@ def run(
         Before anything is started: what was asked for wrongly.
     EndpointError
         Before anything is started: the model cannot be reached.
+    BudgetError
+        If the budget is spent; what was done until then is in the run directory.
     RunError
         If too many agents failed, or the cluster or the run directory failed.
 
@@ -105,13 +115,17 @@ def run(
 
     """
     bound = bind(workflow, args, options)
-    _check_options(model, seed, checkpoint_every, max_failed)
+    model = as_model(model)
+    _check_options(seed, checkpoint_every, max_failed, budget)
     populations = list(_populations(bound.arguments))
-    _check_models([model, *(population.model for population in populations)])
+    for population in populations:
+        if model is not None and population.model is None and waits(population.cls):
+            check_choice(population.cls, population.table, model)
+    _check_models([model, *(population.model for population in populations)], budget)
     store = Store(out)
     try:
-        with ExitStack() as stack:
-            executor = stack.enter_context(_executor(client))
+        with ExitStack() as entered:
+            executor = entered.enter_context(_executor(client))
             ahead = rounds_ahead(populations, executor.memory(), AHEAD)
             driver = Driver(
                 executor,
@@ -120,16 +134,18 @@ def run(
                 seed=int(seed),
                 checkpoint_every=checkpoint_every,
                 max_failed=max_failed,
+                budget=budget,
                 ahead=ahead,
             )
-            stack.enter_context(reading(driver.read))
+            entered.enter_context(reading(driver.read))
             store.begin(
                 workflow=describe_workflow(workflow, bound.arguments),
                 id=driver.session.token,
-                model=describe_model(model),
+                model=describe_model(model and stack(model, budget)),
                 seed=int(seed),
                 checkpoint_every=checkpoint_every,
                 max_failed=max_failed,
+                budget=None if budget is None else budget.limits,
             )
             store.shared = executor.sees(str(store.folder / "run.json"))
             with Progress(driver.snapshot, progress, bound.arguments.get("rounds")):
@@ -142,10 +158,10 @@ def run(
 
 
 def _check_options(
-    model: Model | None, seed: int, checkpoint_every: int, max_failed: float
+    seed: int, checkpoint_every: int, max_failed: float, budget: Budget | None
 ) -> None:
-    if model is not None and not isinstance(model, Model):
-        raise UsageError(f"model is {model!r}; give one of daskagents.models")
+    if budget is not None and not isinstance(budget, Budget):
+        raise UsageError(f"budget is {budget!r}; give a Budget, as da.Budget(tokens=1_000_000)")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise UsageError(f"seed is {seed!r}; a seed is an int")
     if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
@@ -182,12 +198,12 @@ def _populations(value: Any) -> Iterator[Population]:
             yield from _populations(inside)
 
 
-def _check_models(models: Iterable[Model | None]) -> None:
+def _check_models(models: Iterable[Model | None], budget: Budget | None) -> None:
     """Ask each model whether it can answer, before anything is started."""
     here = Here()
     try:
         for model in {id(model): model for model in models if model is not None}.values():
-            here.loop.run(model.check())
+            here.loop.run(stack(model, budget).check())
     finally:
         here.close()
 

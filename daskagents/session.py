@@ -29,6 +29,8 @@ from daskagents.errors import RunError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.models.base import Model
+from daskagents.models.budget import Budget
+from daskagents.models.stack import stack
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
 from daskagents.store import Store
 from daskagents.tasks import Mask, Part, Place
@@ -118,6 +120,8 @@ class Session:
         The run directory; None keeps nothing.
     max_failed
         Largest fraction of the addressed agents that may fail in a step.
+    budget
+        What all models may spend together.
 
     """
 
@@ -129,9 +133,10 @@ class Session:
         model: Model | None = None,
         store: Store | None = None,
         max_failed: float = MAX_FAILED,
+        budget: Budget | None = None,
     ) -> None:
         self.executor, self.seed, self.model, self.store = executor, seed, model, store
-        self.max_failed = max_failed
+        self.max_failed, self.budget = max_failed, budget
         self.token = uuid.uuid4().hex[:10]
         self.members: dict[str, Members] = {}
         self.steps: list[Step] = []
@@ -198,7 +203,9 @@ class Session:
         model: Model | None,
     ) -> Members:
         """Bring a population in: plan its first blocks."""
-        charter = Charter(cls, name, self.seed, model if model is not None else self.model)
+        asked = model if model is not None else self.model
+        asked = asked and stack(asked, self.budget)
+        charter = Charter(cls, name, self.seed, asked)
         blob = self.executor.seal(charter)
         (handle,) = self.executor.submit(
             plan_each(f"charter-{self.token}-{name}", tasks.same, [(blob,)])
@@ -206,7 +213,7 @@ class Session:
         given = self._given(name, bounds, columns)
         plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)
         handles = self.executor.submit(plan)
-        said = describe_model(model)
+        said = describe_model(model and asked)
         members = Members(cls, name, dim, bounds, frame, blob, handle, handles, said)
         self.members[name] = members
         return members

@@ -21,6 +21,10 @@ ROOT = Path(__file__).parents[1]
 os.environ["PYTHONWARNINGS"] = "error"
 os.environ["MPLBACKEND"] = "Agg"
 
+# A shell that starts us in the background has us, and what we start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # No deadline: a busy machine is no error. In CI the same examples each time.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

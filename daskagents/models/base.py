@@ -6,9 +6,9 @@ import asyncio
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -172,7 +172,15 @@ class Model(ABC):
 
     A model is a small value: it is sent to every worker once and holds no connection itself;
     what lives as long as a process (connection pools) is asked of `daskagents.loop.resource`.
+
+    Attributes
+    ----------
+    remote
+        Whether it asks over a network; `stack` then tries again what may pass, and keeps to what
+        can be taken at a time.
     """
+
+    remote: ClassVar[bool] = False
 
     @abstractmethod
     async def chat(self, request: Request) -> Answer:
@@ -198,6 +206,10 @@ class Model(ABC):
 
     def of(self, agent: Any) -> Model:
         """Return the model that this one is to an agent: itself, unless it differs among them."""
+        return self
+
+    def inside(self, change: Callable[[Model], Model]) -> Model:
+        """Return this model with those that it is put around changed; itself if there are none."""
         return self
 
     async def check(self) -> None:
@@ -280,7 +292,11 @@ class Wrapper(Model):
 
     def of(self, agent: Any) -> Model:
         """Return this wrapper around the model that the inner one is to an agent."""
-        inner = self.inner.of(agent)
+        return self.inside(lambda inner: inner.of(agent))
+
+    def inside(self, change: Callable[[Model], Model]) -> Model:
+        """Return this wrapper around what the inner model is changed to."""
+        inner = change(self.inner)
         if inner is self.inner:
             return self
         other = copy.copy(self)

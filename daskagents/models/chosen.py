@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from daskagents.errors import UsageError
@@ -50,6 +52,8 @@ class Chosen(Model):
     models: Mapping[Any, Model] | tuple[tuple[Any, Model], ...] | None = None
     otherwise: Model | None = None
     _by_value: dict[Hashable, Model] = field(init=False, repr=False, compare=False)
+    #: What is made of the models that a function returns.
+    _changes: tuple[Callable[[Model], Model], ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
         given = self.models.items() if isinstance(self.models, Mapping) else self.models or ()
@@ -74,6 +78,9 @@ class Chosen(Model):
         value = getattr(agent, self.by) if isinstance(self.by, str) else self.by(agent)
         found = value if self.models is None else self._look_up(value)
         if isinstance(found, Model):
+            for change in self._changes:
+                check_model(found, "what a run does for its models")
+                found = _changed(change, found)
             return found.of(agent)
         if self.models is None:
             raise UsageError(
@@ -87,6 +94,21 @@ class Chosen(Model):
         if found is None and isinstance(value, Enum):
             found = self._by_value.get(value.name)
         return found or self.otherwise
+
+    def inside(self, change: Callable[[Model], Model]) -> Model:
+        """Return the same choice among models that are changed, those of a function when asked."""
+        other = copy.copy(self)
+        given, otherwise = self.models, self.otherwise
+        if given is None:
+            object.__setattr__(other, "_changes", (*self._changes, change))
+        else:
+            pairs = given.items() if isinstance(given, Mapping) else given
+            changed = {value: change(model) for value, model in pairs}
+            object.__setattr__(other, "models", tuple(changed.items()))
+            object.__setattr__(other, "_by_value", changed)
+        if otherwise is not None:
+            object.__setattr__(other, "otherwise", change(otherwise))
+        return other
 
     def lack(self, value: Any) -> str:
         """Say that there is no model for a value."""
@@ -113,6 +135,12 @@ class Chosen(Model):
             "which model is asked follows from the agent: give a Chosen model to a population,"
             " alone or within a wrapper"
         )
+
+
+@lru_cache(1024)
+def _changed(change: Callable[[Model], Model], model: Model) -> Model:
+    """Return what a model is changed to; kept, for it is asked at each chat."""
+    return change(model)
 
 
 def as_model(given: Any) -> Model | None:

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from daskagents.errors import ModelError
-from daskagents.models.base import Model
+from daskagents.models.base import Model, Wrapper
 
 _log = logging.getLogger("daskagents")
 
@@ -22,6 +22,20 @@ _SHUT = frozenset({401, 403, 404})
 def is_shut(error: ModelError) -> bool:
     """Return whether an error says that an endpoint takes no request of ours at all."""
     return getattr(error, "status", 0) in _SHUT
+
+
+def name_of(at: int, model: Model) -> str:
+    """Return what a member is called: its place, and its endpoint or its class.
+
+    Examples
+    --------
+    >>> from daskagents import models
+    >>> name_of(1, models.Retry(models.OpenAI("m", base_url="http://127.0.0.1:8000/v1")))
+    '1 (http://127.0.0.1:8000/v1)'
+    """
+    while isinstance(model, Wrapper):
+        model = model.inner
+    return f"{at} ({getattr(model, 'base_url', type(model).__name__)})"
 
 
 @dataclass(eq=False, slots=True)
@@ -94,7 +108,7 @@ class Members:
         longest: float,
     ) -> None:
         self.all = [
-            Member(f"{at} ({type(model).__name__})", model, weight, pause)
+            Member(name_of(at, model), model, weight, pause)
             for at, (model, weight) in enumerate(zip(models, weights, strict=True), 1)
         ]
         self._failures, self._pause, self._longest = failures, pause, longest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from daskagents.models.base import Answer, Model, Request, sound
 from daskagents.models.endpoint import OPENAI_URL, Endpoint, Patience, Secret
 from daskagents.models.kinds import kind_of
 from daskagents.models.odds import odds
+from daskagents.models.prices import Price, cost_of, is_free
 from daskagents.models.quirks import REFUSALS, Quirks
 from daskagents.models.structure import Structure, form, opening
 from daskagents.usage import Usage
@@ -55,7 +57,12 @@ class OpenAI(Model):
         Seconds in which nothing need come: until the answer begins, which for most endpoints is
         when it is complete, and between its parts.
     retries
-        How often the `Retry` that a run puts around this model tries again what may pass.
+        How often a run tries again what may pass, by the `Retry` that it puts around this model.
+    coalesce
+        Whether a run makes one request of many that are the same, by a `Coalesce`.
+    price
+        What it costs; None: what the table of the package says. An endpoint on this machine costs
+        nothing unless a price is given.
     grammar
         Whether schemas are sent as llama.cpp grammars and not as JSON schemas.
     **sampling
@@ -73,6 +80,8 @@ class OpenAI(Model):
     OpenAI('llama', base_url='http://127.0.0.1:8000/v1', api_key='***', temperature=1.0)
     """
 
+    remote = True
+
     def __init__(
         self,
         model: str | None = None,
@@ -82,14 +91,16 @@ class OpenAI(Model):
         timeout: float = 600.0,
         connect_timeout: float = 10.0,
         first_byte_timeout: float = 120.0,
-        retries: int = 3,
+        retries: int = 31,
+        coalesce: bool = False,
+        price: Price | None = None,
         grammar: bool = False,
         **sampling: Any,
     ) -> None:
         self.model = model
         self.base_url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         self.patience = Patience(connect_timeout, first_byte_timeout, timeout)
-        self.retries = retries
+        self.retries, self.coalesce, self.price = retries, coalesce, price
         self.grammar = grammar
         self.sampling = _checked_sampling(sampling)
         self._key = None if api_key is None else Secret(api_key)
@@ -97,6 +108,8 @@ class OpenAI(Model):
             raise UsageError(f"{self.patience}: time-outs are seconds above 0")
         if retries < 0:
             raise UsageError(f"retries={retries}: give 0 or more")
+        if price is not None and not isinstance(price, Price):
+            raise UsageError(f"price={price!r}: give a Price, as Price(prompt=2.5, completion=10)")
 
     def __repr__(self) -> str:
         """Return what it was made with, but for the key."""
@@ -104,6 +117,8 @@ class OpenAI(Model):
             "base_url": self.base_url,
             **({"api_key": "***"} if self._key else {}),
             **({"grammar": True} if self.grammar else {}),
+            **({"coalesce": True} if self.coalesce else {}),
+            **({"price": self.price} if self.price else {}),
             **self.sampling,
         }
         return f"OpenAI({self.model!r}, {', '.join(f'{k}={v!r}' for k, v in given.items())})"
@@ -215,19 +230,30 @@ class OpenAI(Model):
         answers = completion.answers(read, self.base_url)
         for choice, answer in zip(read.choices, answers, strict=True):
             if isinstance(answer, AnswerError):
-                answer = self._told(answer, refused)
-            elif request.choices or refused:
+                found.append(self._told(answer, refused))
+            else:
                 likely = _likely(request, choice, quirks)
-                answer = msgspec.structs.replace(answer, probabilities=likely, retries=refused)
-            found.append(answer)
+                found.append(
+                    msgspec.structs.replace(
+                        answer, cost=self._cost(answer), probabilities=likely, retries=refused
+                    )
+                )
             refused = 0
         return found
 
     def _told(self, error: AnswerError, refused: int) -> AnswerError:
         """Return the error of an answer with where it is from, and without the key."""
         error.args = (self._tell(str(error)),)
-        error.usage += Usage(retries=refused)
+        cost = self._cost(error.usage) if error.usage.calls else 0.0
+        error.usage = replace(error.usage, retries=error.usage.retries + refused, cost=cost)
         return error
+
+    def _cost(self, took: Usage | Answer) -> float:
+        """Return what was taken, in the currency of the prices."""
+        if self.price is None and is_free(self.base_url):
+            return 0.0
+        name = self.model or (took.model if isinstance(took, Answer) else "")
+        return cost_of(name, took, self.price)
 
     def _body(self, request: Request, model: str, n: int) -> dict[str, Any]:
         """Return what is sent for a request."""

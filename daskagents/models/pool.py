@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from daskagents import loop
-from daskagents.errors import EndpointError, ModelError, UsageError
+from daskagents.errors import EndpointError, ModelError, RunError, UsageError
 from daskagents.models.base import Answer, Model, Request, check_model
-from daskagents.models.health import Member, Members, is_shut
+from daskagents.models.health import Member, Members, is_shut, name_of
 from daskagents.models.several import Several
 from daskagents.usage import Usage
 
@@ -82,6 +82,11 @@ class Pool(Model):
         object.__setattr__(self, "models", members)
         object.__setattr__(self, "weights", weights)
 
+    def inside(self, change: Callable[[Model], Model]) -> Model:
+        """Return a pool of what its members are changed to."""
+        changed = tuple(map(change, self.models))
+        return self if changed == self.models else replace(self, models=changed)
+
     async def check(self) -> None:
         """Ask all members whether they can answer; one is enough, the others are logged.
 
@@ -94,8 +99,8 @@ class Pool(Model):
         found = await asyncio.gather(*asked, return_exceptions=True)
         reasons: dict[str, ModelError] = {}
         for at, (model, error) in enumerate(zip(self.models, found, strict=True), 1):
-            if isinstance(error, ModelError):
-                reasons[f"{at} ({type(model).__name__})"] = error
+            if isinstance(error, ModelError) and not isinstance(error, RunError):
+                reasons[name_of(at, model)] = error
             elif error is not None:
                 raise error
         if len(reasons) == len(self.models):

@@ -9,11 +9,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from daskagents.errors import UsageError
 from daskagents.usage import Usage
+
+if TYPE_CHECKING:
+    from daskagents.models.base import Answer
 
 _log = logging.getLogger("daskagents")
 
@@ -57,7 +60,7 @@ class Price:
             if not isinstance(number, int | float) or not 0 <= number < math.inf:
                 raise UsageError(f"{self}: a price is a number from 0 up, per million tokens")
 
-    def of(self, usage: Usage) -> float:
+    def of(self, usage: Usage | Answer) -> float:
         """Return what was taken at this price; NaN if the endpoint did not count its tokens."""
         if usage.calls and not usage.prompt_tokens:
             return 0.0 if self.prompt == self.completion == 0 else math.nan
@@ -67,7 +70,7 @@ class Price:
         return (math.fsum(parts) + usage.completion_tokens * self.completion) / 1e6
 
 
-def cost_of(model: str, usage: Usage, price: Price | None = None) -> float:
+def cost_of(model: str, usage: Usage | Answer, price: Price | None = None) -> float:
     """Return what was taken from a model, in the currency of the prices.
 
     Parameters
@@ -124,6 +127,7 @@ def price_of(model: str) -> Price | None:
         name = rest
 
 
+@lru_cache(1024)
 def is_free(endpoint: str) -> bool:
     """Return whether asking an endpoint costs nothing: it is on this machine, or there is none.
 
