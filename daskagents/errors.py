@@ -12,7 +12,7 @@
     │   ├── EndpointError(ConnectionError)  an endpoint refuses the request, by its status
     │   │   ├── UnreachableError          nobody is there, or the connection was lost
     │   │   └── LateError(TimeoutError)   no connection, or no answer, in time
-    │   ├── BudgetError(RunError)         the budget of the run is spent
+    │   ├── BudgetError                   it is a RunError, too: the budget of the run is spent
     │   └── AnswerError(ValueError)       an answer came and cannot be used
     │       ├── BrokenError               it was cut off, or is no chat completion
     │       ├── EmptyError                it has no choices, or no text

@@ -136,7 +136,7 @@ def test_a_budget_holds_on_three_workers(
     spent = (asked(server) - before) * each
     assert limit <= spent <= limit + 3 * 16 * each
     left = da.open_run(tmp_path / "run")
-    assert left.status == "failed" and left.results.sizes["round"] == 1
+    assert left.status == "out of budget" and left.results.sizes["round"] == 1
     until(lambda: not plugin(cluster).runs)
 
 
