@@ -195,6 +195,29 @@ def test_many_are_asked_for_one_by_one_where_n_is_not_known(
     assert "asked for one by one" in caplog.text
 
 
+def test_a_server_error_does_not_mean_that_n_is_not_known() -> None:
+    async def ask(*replies: Reply) -> tuple[list[Any], bool]:
+        async with scripted(*replies) as server:
+            model = server.model()
+            found = [
+                await asyncio.gather(model.chat_many(HELLO, 3), return_exceptions=True)
+                for _ in replies
+            ]
+            return [one for (one,) in found], (await model._quirks()).alone
+
+    broken, fine = refused("broken", 500), said("a", "b", "c")
+    found, alone = run(ask(broken, broken, fine, *[broken] * 5, fine))
+    assert [isinstance(one, EndpointError) for one in found] == [1, 1, 0, 1, 1, 1, 1, 1, 0]
+    assert not alone
+
+    def never_many(body: dict[str, Any]) -> Any:
+        return broken if "n" in body else said("a")
+
+    found, alone = run(ask(*[never_many] * 6))
+    assert [isinstance(one, EndpointError) for one in found] == [1, 1, 1, 1, 1, 0]
+    assert alone
+
+
 def test_many_of_a_wrong_request_say_what_is_wrong() -> None:
     async def ask(reply: Reply) -> tuple[Any, int, bool]:
         async with scripted(reply) as server:

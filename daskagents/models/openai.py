@@ -28,6 +28,8 @@ _RESERVED = ("messages", "stream", "n")
 #: Tokens in one place to be told the probability of: the most that vendors tell, and llama.cpp,
 #: which knows no bound.
 _TOLD, _TOLD_BY_LLAMA = 20, 100
+#: Server errors in a row after which many answers at once are thought to be the reason.
+_STRIKES = 6
 #: How an endpoint names what asks for a schema.
 _ABOUT_SCHEMAS = re.compile(r"response_format|schema|grammar|guided|structured", re.IGNORECASE)
 
@@ -168,8 +170,13 @@ class OpenAI(Model):
             except EndpointError as error:
                 if error.status not in REFUSALS:
                     raise
+                quirks.strikes += 1
+                if error.passing and quirks.strikes < _STRIKES:
+                    raise
                 # What is wrong with the request itself is told by this one.
                 found.append(await self._one(opening(request)))
+            else:
+                quirks.strikes = 0
             if len(found) < n:
                 quirks.alone = True
                 quirks.say("gives one answer to a request: many (n=) are asked for one by one")

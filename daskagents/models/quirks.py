@@ -57,6 +57,8 @@ class Quirks:
     def __init__(self, where: str) -> None:
         #: Whether several answers to one request are refused.
         self.alone = False
+        #: How often in a row several were asked for and there was an error that may pass.
+        self.strikes = 0
         self._where = where
         self._spared: dict[str, str | None] = {}
         self._fold = 0
