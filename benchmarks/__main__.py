@@ -14,7 +14,7 @@ from distributed import Client
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alternatives, cases, endpoints, long, rivals, rounds, starting
+from benchmarks import alternatives, asking, cases, endpoints, long, rivals, rounds, starting
 from benchmarks.measure import Row, spread
 
 
@@ -33,6 +33,7 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield alternatives.importing(3)
     yield from starting.starting(client)
     yield from endpoints.requests(2_000 if quick else 20_000)
+    yield from asking.asking(client, 2_000 if quick else 100_000)
     yield from rivals.rivals(client, agents, 200 if quick else 2_000)
     yield from long.long_run(100 if quick else 2_000)
 

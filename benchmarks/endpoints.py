@@ -25,11 +25,11 @@ def requests(count: int) -> Iterator[Row]:
     """Measure requests per second, by the clock and of processor time of this process."""
     with testing.model_server() as server:
         for in_flight in (64, 512):
-            ours, bare = (
-                [asyncio.run(_speed(make(server.url), count, in_flight)) for _ in range(3)]
-                for make in (_ours, _bare)
+            own, bare = (
+                [asyncio.run(speed_of(make(server.url), count, in_flight)) for _ in range(3)]
+                for make in (ours, _bare)
             )
-            stock = [asyncio.run(_speed(_stock(server.url), count // _FEWER, in_flight))]
+            stock = [asyncio.run(speed_of(_stock(server.url), count // _FEWER, in_flight))]
             for at, of in enumerate(("", " of processor time")):
                 what = f"requests per second{of}, {in_flight} in flight"
                 for name, other, asked in (
@@ -37,14 +37,16 @@ def requests(count: int) -> Iterator[Row]:
                     ("bare aiohttp", bare, "ratio 0.7 (aim)"),
                 ):
                     yield Row(
-                        what, [s[at] for s in ours], "1/s", name, [s[at] for s in other], asked
+                        what, [s[at] for s in own], "1/s", name, [s[at] for s in other], asked
                     )
 
 
 Chat = Callable[[], Awaitable[object]]
 
 
-def _ours(url: str) -> Callable[[], tuple[Chat, Chat]]:
+def ours(url: str) -> Callable[[], tuple[Chat, Chat]]:
+    """Return what makes a chat by our transport, and what closes its connections."""
+
     def make() -> tuple[Chat, Chat]:
         model = models.OpenAI("any", base_url=url, api_key="none", temperature=1.0)
         request = Request((Message("Report a number from 0 to 100."),))
@@ -76,7 +78,7 @@ def _bare(url: str) -> Callable[[], tuple[Chat, Chat]]:
     return make
 
 
-async def _speed(
+async def speed_of(
     make: Callable[[], tuple[Chat, Chat]], count: int, in_flight: int
 ) -> tuple[float, float]:
     """Return requests per second, by the clock and of processor time, connections being open."""
