@@ -15,6 +15,8 @@ _log = logging.getLogger("daskagents")
 
 #: Not the agents' random numbers, nor those that a program may have seeded.
 _chance = random.SystemRandom()
+#: Further failures in a row for each chat under way, before a member is left out.
+_UNDER_WAY = 0.5
 #: The key is refused, or the model is not known: no request of anybody's will be taken.
 _SHUT = frozenset({401, 403, 404})
 
@@ -85,7 +87,7 @@ class Members:
     models, weights
         The models, and how much each can take compared with the others.
     failures
-        After how many failures in a row one is out.
+        After how many failures in a row one is out, and half a one more for each chat under way.
     pause, longest
         Seconds until it is asked whether it is back: the first time, and at most.
 
@@ -150,9 +152,9 @@ class Members:
         member.reason = error
         if error.wait:
             member.rest_until = now + error.wait
-        if member.back_at is None and (
-            member.on_trial or member.failures >= self._failures or is_shut(error)
-        ):
+        # failures come at once, and answers take a while: those under way may yet be some
+        many = member.failures >= self._failures + _UNDER_WAY * member.in_flight
+        if member.back_at is None and (member.on_trial or many or is_shut(error)):
             self._let_out(member, now)
 
     def answered(self, member: Member) -> None:

@@ -36,7 +36,8 @@ class Pool(Model):
     weights
         How much each can take compared with the others; by default all the same.
     failures
-        After how many failures in a row a member is left out.
+        After how many failures in a row a member is left out, and half as many more as it has chats
+        under way.
     pause
         Seconds until it is asked whether it is back; each further time twice as long.
     longest_pause
