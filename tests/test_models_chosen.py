@@ -132,7 +132,7 @@ def test_on_workers(client1: Client, tmp_path: Path) -> None:
         ({"education": {}}, "needs a model for each value"),
         ({"education": BIG}, r"model is a dict; give .* \{'field': \{value: model"),
         ({"education": {"phd": BIG}, "age": {1: BIG}}, "model is a dict"),
-        ("gpt-4o", "model is a str"),
+        ("gpt-4o", "model is 'gpt-4o'"),
         (Dummy, "model is a type|model is a ABCMeta"),
     ],
 )

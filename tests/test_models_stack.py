@@ -144,7 +144,7 @@ def test_a_run_takes_several_models() -> None:
     [
         ({"budget": 100}, r"budget is 100; give a Budget, as da.Budget\(tokens=1_000_000\)"),
         ({"budget": {"tokens": 10}}, "give a Budget"),
-        ({"model": "gpt-4o"}, "model is a str; give one of daskagents.models, a dict"),
+        ({"model": "gpt-4o"}, "model is 'gpt-4o'; give one of daskagents.models, a dict"),
         ({"model": {"age": {1: VENDOR}}}, "a model cannot be chosen by 'age'"),
     ],
 )

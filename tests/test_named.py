@@ -302,7 +302,7 @@ def test_what_cannot_be_spawned_is_refused() -> None:
     agent.said = "many"
     with pytest.raises(TableError, match="row 0 holds 'many', which is no int"):
         da.spawn(agent)
-    with pytest.raises(UsageError, match=r"model is 'gpt'; give a daskagents\.models model"):
+    with pytest.raises(UsageError, match=r"model is 'gpt'; give one of daskagents\.models"):
         da.spawn(Debater(), model="gpt")
 
 

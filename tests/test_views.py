@@ -411,7 +411,7 @@ def test_what_is_no_population_is_refused() -> None:
     for name in ("", "a b", "1a", "a/b", "../x"):
         with pytest.raises(UsageError, match=r"name is .*; a population's name is a Python name"):
             da.Population(Citizen, 3, name=name)
-    with pytest.raises(UsageError, match=r"model is 'gpt'; give a daskagents\.models model"):
+    with pytest.raises(UsageError, match=r"model is 'gpt'; give one of daskagents\.models"):
         da.Population(Citizen, 3, model="gpt")
     with pytest.raises(FieldError, match="no int"):
         Citizen(age="x")

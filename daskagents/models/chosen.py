@@ -165,7 +165,8 @@ def as_model(given: Any) -> Model | None:
         ((name, models),) = given.items()
         if isinstance(name, str) and isinstance(models, Mapping):
             return Chosen(name, models)
+    shown = repr(given) if isinstance(given, str | int | float) else f"a {type(given).__name__}"
     raise UsageError(
-        f"model is a {type(given).__name__}; give one of daskagents.models, a dict"
+        f"model is {shown}; give one of daskagents.models, a dict"
         " {'field': {value: model, ...}}, or a function of the agent that returns a model"
     )
