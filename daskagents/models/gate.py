@@ -180,14 +180,14 @@ class Gate(ABC):
 class Gated(Wrapper):
     """A wrapper whose calls go through a gate."""
 
+    @abstractmethod
     def _open(self, keeper: Keeper) -> Gate:
         """Make the gate of this event loop."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def account(self) -> str:
         """The name of what calls share."""
-        raise NotImplementedError
 
     def _gate(self, request: Request) -> Gate:
         keeper = request.keeper or loop.resource("keeper", LocalKeeper)

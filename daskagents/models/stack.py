@@ -63,9 +63,10 @@ def _limited(model: Model, budget: Budget | None, spent: Usage | None, *, adapts
     if isinstance(model, Chosen | Pool | Wrapper):
         return model.inside(partial(_limited, budget=budget, spent=spent, adapts=adapts))
     name = " ".join(str(getattr(model, part, "")) for part in ("base_url", "model")).strip()
+    limited = model
     if budget is not None:
-        model = Budgeted(model, budget, spent=spent or Usage(), name=_RUN)
-    return Adaptive(model, name=name) if _ends(model)[0].remote and not adapts else model
+        limited = Budgeted(model, budget, spent=spent or Usage(), name=_RUN)
+    return Adaptive(limited, name=name) if model.remote and not adapts else limited
 
 
 def _retried(model: Model) -> Model:
