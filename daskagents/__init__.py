@@ -13,6 +13,7 @@ from daskagents.message import Message
 
 if TYPE_CHECKING:
     from daskagents import models
+    from daskagents.estimating import estimate
     from daskagents.models.budget import Budget
     from daskagents.named import spawn
     from daskagents.opened import open_run
@@ -27,6 +28,7 @@ __all__ = [
     "DaskAgentsError",
     "Message",
     "Population",
+    "estimate",
     "models",
     "open_run",
     "run",
@@ -37,6 +39,7 @@ __all__ = [
 _LATER = {
     "Budget": "daskagents.models.budget",
     "Population": "daskagents.population",
+    "estimate": "daskagents.estimating",
     "open_run": "daskagents.opened",
     "run": "daskagents.running",
     "spawn": "daskagents.named",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, cast
@@ -25,14 +25,17 @@ from daskagents.population import Population
 from daskagents.progress import Snapshot
 from daskagents.record import Record
 from daskagents.rounds import Rounds, fold, paths, remove
-from daskagents.session import Session, running
+from daskagents.session import Session, Step, running
 from daskagents.store import Store
-from daskagents.tasks import writing
+from daskagents.tasks import Part, writing
 from daskagents.usage import Tally, Usage
 from daskagents.values import Value
 from daskagents.workflow import Workflow
 
 _Rounds = Generator[Any, None, None]
+
+#: Hears of a round: its number, its seconds, its steps with what their blocks told.
+Heed = Callable[[int, float, list[tuple[Step, list[Part]]]], None]
 
 #: Rounds that a workflow may be ahead of the cluster.
 AHEAD = 8
@@ -55,6 +58,9 @@ class Driver:
         As for `daskagents.run`.
     ahead
         Rounds that the workflow may be ahead of the cluster.
+    heed
+        Is told of each round that is closed: its number, seconds, and what each block of each of
+        its steps told.
 
     """
 
@@ -69,8 +75,9 @@ class Driver:
         max_failed: float,
         budget: Budget | None = None,
         ahead: int = AHEAD,
+        heed: Heed | None = None,
     ) -> None:
-        self.ahead = ahead
+        self.ahead, self.heed = ahead, heed
         self.session = Session(
             executor, seed=seed, model=model, store=store, max_failed=max_failed, budget=budget
         )
@@ -161,7 +168,8 @@ class Driver:
 
     def _close(self, record: Record) -> None:
         """Wait for the oldest round that is open, and hand its pieces to the results."""
-        parts = [part for step in record.steps for part in self.session.collect(step)]
+        told = [(step, self.session.collect(step)) for step in record.steps]
+        parts = [part for _, found in told for part in found]
         tally = Tally(each for part in parts for each in part.usage)
         usage = tally.total
         sources = record.sources(self.rounds)
@@ -183,6 +191,8 @@ class Driver:
             self.rounds.add_value(name, value)
         for name, number in own.items():
             self.rounds.add_value(name, Value((), number))
+        if self.heed is not None:
+            self.heed(record.number, own["seconds"], told)
         self._add_models(tally)
         self.rounds.close(sources)
         del self.pending[0]

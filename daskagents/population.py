@@ -301,6 +301,15 @@ class Population:
         part._rows = self._rows
         return part
 
+    def _sample(self, rows: NDArray[np.int64]) -> Population:
+        """Return a population of some agents of this one as they are given, each in its block."""
+        whole, table = self._whole._copy(), self.table
+        columns = {name: column.take(rows) for name, column in table.columns.items()}
+        whole.table = Table(len(rows), columns)
+        whole.bounds = np.arange(len(rows) + 1)
+        whole._frame = make_frame(whole.table, self.cls.__fields__, self.dim, whole.bounds)
+        return whole
+
     def _join(self, name: str = "", session: Session | None = None) -> tuple[Session, Members]:
         """Bring the population into the session of the run, or of the current client."""
         whole = self._whole

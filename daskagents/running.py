@@ -12,7 +12,7 @@ import xarray as xr
 
 from daskagents.agent import waits
 from daskagents.cluster import connect
-from daskagents.driver import AHEAD, Driver
+from daskagents.driver import AHEAD, Driver, Heed
 from daskagents.errors import UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.loop import patient_gc
@@ -114,10 +114,37 @@ def run(
     {'round': 3, 'agent': 1000}
 
     """
-    bound = bind(workflow, args, options)
-    model = as_model(model)
+    return execute(
+        workflow,
+        bind(workflow, args, options),
+        client=client,
+        model=as_model(model),
+        seed=seed,
+        out=out,
+        checkpoint_every=checkpoint_every,
+        max_failed=max_failed,
+        budget=budget,
+        progress=progress,
+    )
+
+
+def execute(
+    workflow: Workflow,
+    bound: Any,
+    *,
+    client: Any,
+    model: Model | None,
+    seed: int,
+    budget: Budget | None,
+    out: str | Path | None = None,
+    checkpoint_every: int = 20,
+    max_failed: float = MAX_FAILED,
+    progress: bool | None = None,
+    heed: Heed | None = None,
+) -> xr.Dataset:
+    """Run a workflow with the arguments that it was bound to; `heed` is told of each round."""
     _check_options(seed, checkpoint_every, max_failed, budget)
-    populations = list(_populations(bound.arguments))
+    populations = list(populations_in(bound.arguments))
     for population in populations:
         if model is not None and population.model is None and waits(population.cls):
             check_choice(population.cls, population.table, model)
@@ -136,6 +163,7 @@ def run(
                 max_failed=max_failed,
                 budget=budget,
                 ahead=ahead,
+                heed=heed,
             )
             entered.enter_context(reading(driver.read))
             store.begin(
@@ -185,17 +213,17 @@ def _executor(client: Any) -> Iterator[Executor]:
         yield Cluster(connected)
 
 
-def _populations(value: Any) -> Iterator[Population]:
+def populations_in(value: Any) -> Iterator[Population]:
     """Yield the populations among a workflow's arguments; a named agent is one too."""
     if isinstance(value, Population):
         yield value._whole
     elif isinstance(value, Named):
         yield value._population
     elif isinstance(value, dict):
-        yield from _populations(list(value.values()))
+        yield from populations_in(list(value.values()))
     elif isinstance(value, list | tuple):
         for inside in value:
-            yield from _populations(inside)
+            yield from populations_in(inside)
 
 
 def _check_models(models: Iterable[Model | None], budget: Budget | None) -> None:
