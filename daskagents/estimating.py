@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -23,8 +23,14 @@ from daskagents.workflow import Workflow, bind
 
 #: Rounds of a pilot: the first differs from those that follow, whose prompts grow.
 _ROUNDS = 2
+#: Of the replies of a pilot, those that may fail: it says how many did.
+_MAX_FAILED = 0.5
 #: What is predicted, of a `Usage`.
 _NAMES = ("calls", "prompt_tokens", "completion_tokens", "cost")
+
+
+#: From where on numbers are shown without a fraction.
+_WHOLE = 100
 
 
 class Interval(NamedTuple):
@@ -35,7 +41,11 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.likely:,.4g} ({self.low:,.4g} to {self.high:,.4g})"
+        low, likely, high = (
+            f"{number:,.0f}" if number >= _WHOLE or number == 0 else f"{number:.3g}"
+            for number in self
+        )
+        return f"{likely} ({low} to {high})"
 
 
 class _Pilot:
@@ -75,6 +85,8 @@ class Estimate:
         Of the whole run.
     pilot
         What the pilot took.
+    failed
+        Replies of the pilot that failed.
     """
 
     calls: Interval
@@ -85,12 +97,15 @@ class Estimate:
     agents: int
     rounds: int
     pilot: Usage
+    failed: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.agents:,} agents, {self.rounds:,} rounds: likely (low to high)"]
         names = (*_NAMES, "seconds")
         lines += [f"{name.replace('_', ' '):>18}  {getattr(self, name)}" for name in names]
         lines.append(f"the pilot took {self.pilot.calls:,} calls, {self.pilot.tokens:,} tokens")
+        if self.failed:
+            lines.append(f"{self.failed:,} replies of it failed: look at these first")
         return "\n".join(lines)
 
 
@@ -131,7 +146,7 @@ def estimate(
     UsageError
         If it is not known how many rounds there will be, or there would be no pilot.
     RunError
-        If the pilot fails, as a run does.
+        If more than half of the replies of the pilot fail.
 
     Examples
     --------
@@ -155,17 +170,18 @@ def estimate(
     small = _Pilot(pilot, seed)
     for name, value in bound.arguments.items():
         bound.arguments[name] = small.instead(value)
-    seconds: list[float] = []
+    seconds, failed = list[float](), 0
     took: dict[str, _Took] = {}
 
     def heed(number: int, passed: float, told: Any) -> None:
+        nonlocal failed
         seconds.append(passed)
         for step, parts in told:
             members, n = step.members, len(step.members.bounds) - 1
             size = small.sizes.get(id(members.frame))
             each = took.setdefault(members.name, _Took(size or n, np.zeros((_ROUNDS, n, 4))))
             for index, part in zip(step.indexes, parts, strict=True):
-                usage = part.usage.total
+                usage, failed = part.usage.total, failed + part.failed
                 each.used[number, index] += [getattr(usage, name) for name in _NAMES]
 
     @functools.wraps(workflow)
@@ -179,6 +195,7 @@ def estimate(
         model=as_model(model),
         seed=seed,
         budget=None,
+        max_failed=_MAX_FAILED,
         progress=False,
         heed=heed,
     )
@@ -189,7 +206,8 @@ def estimate(
                 f" da.estimate({workflow.__name__}, ..., total_rounds=20)"
             )
         rounds = len(seconds)
-    return _carried_over(list(took.values()), seconds, rounds)
+    found = _carried_over(list(took.values()), seconds, rounds)
+    return replace(found, failed=failed)
 
 
 class _Took(NamedTuple):
@@ -224,7 +242,10 @@ def _carried_over(took: list[_Took], seconds: list[float], rounds: int) -> Estim
     }
     pilot = sum(used.sum(axis=(0, 1)) for _, used in took)
     return Estimate(
-        **found,
+        calls=found["calls"],
+        prompt_tokens=found["prompt_tokens"],
+        completion_tokens=found["completion_tokens"],
+        cost=found["cost"],
         seconds=_seconds(seconds, rounds, found["calls"].likely, pilot),
         agents=sum(agents for agents, _ in took),
         rounds=rounds,

@@ -1,0 +1,107 @@
+"""``daskagents estimate``: what a run will take, from a shell."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from daskagents.arguments import arguments
+from daskagents.choices import model_for, pairs, where
+from daskagents.estimating import Interval, estimate
+from daskagents.interrupt import quiet_interrupt
+from daskagents.loading import load
+from daskagents.reporting import Doing, one_error
+from daskagents.stdout import kept_stdout
+from daskagents.workflow import bind
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command to a command line."""
+    app.command("estimate")(_estimate)
+
+
+def _estimate(
+    workflow: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKFLOW.py[:NAME]",
+            help="The file, and which of its workflows.",
+            show_default=False,
+        ),
+    ],
+    agents: Annotated[
+        int | None,
+        typer.Option(
+            "--agents", "-n", metavar="N", min=1, help="How many agents. \\[default: 100]"
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="local|random|URL|NAME", help="As for run.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the workflow."),
+    ] = None,
+    pilot: Annotated[
+        int, typer.Option(metavar="N", min=2, help="Agents of each population in the pilot.")
+    ] = 50,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Rounds of the run, where the workflow does not say so."
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="What everything random follows from.")
+    ] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Worker processes. \\[default: one per core]"),
+    ] = None,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Run in this process, with no workers.")
+    ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, for programs.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
+) -> None:
+    """Predict calls, tokens, cost and time of a run, by two rounds with a few of its agents."""
+    doing = Doing(as_json=as_json)
+    with one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
+        place = where(sync, scheduler, workers)
+        doing.program = program = load(workflow)
+        given = arguments(program, pairs(option or ()), agents)
+        bind(program.workflow, (), given)
+        asked = model_for(model, given.values())
+        with place as client:
+            found = estimate(
+                program.workflow,
+                client=client,
+                model=asked,
+                seed=seed,
+                pilot=pilot,
+                total_rounds=rounds,
+                **given,
+            )
+    if not as_json:
+        print(found)
+        return
+    told = asdict(found)
+    for name, value in vars(found).items():
+        if isinstance(value, Interval):
+            told[name] = {part: _known(number) for part, number in value._asdict().items()}
+    told["pilot"]["cost"] = _known(found.pilot.cost)
+    print(json.dumps(told, indent=1))
+
+
+def _known(number: float) -> float | None:
+    """Return a number as JSON has it: None for NaN."""
+    return None if math.isnan(number) else number
