@@ -41,6 +41,8 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.likely):
+            return "not known: a model has no price"
         low, likely, high = (
             f"{number:,.0f}" if number >= _WHOLE or number == 0 else f"{number:.3g}"
             for number in self
@@ -56,6 +58,8 @@ class _Pilot:
         self._made: dict[int, Population] = {}
         #: How many agents the frame of a population in the pilot stands for.
         self.sizes: dict[int, int] = {}
+        #: Blocks of the run for one of the pilot, where all agents have a block of their own.
+        self.share = 1.0
 
     def instead(self, value: Any) -> Any:
         """Return an argument of the workflow with its populations replaced."""
@@ -68,6 +72,7 @@ class _Pilot:
         if id(value) not in self._made:
             made = self._made[id(value)] = value._sample(stratified(value, self._n, self._seed))
             self.sizes[id(made._frame)] = len(value)
+            self.share = min(self.share, (len(value._whole.bounds) - 1) / len(made))
         return self._made[id(value)]
 
 
@@ -125,7 +130,8 @@ def estimate(
     model, so it costs its part of the money. What its agents took is carried over to all agents
     and all rounds. Prompts that grew from the first round to the second may grow on as they did,
     or not at all: the interval spans both, and 95 % of what chance does. It knows nothing of what
-    a workflow does differently later, or with more agents.
+    a workflow does differently later, or with more agents, nor of what ``coalesce=True`` spares:
+    the agents of a pilot ask one by one.
 
     Parameters
     ----------
@@ -206,7 +212,9 @@ def estimate(
                 f" da.estimate({workflow.__name__}, ..., total_rounds=20)"
             )
         rounds = len(seconds)
-    found = _carried_over(list(took.values()), seconds, rounds)
+    # blocks go one after another where there are no workers
+    share = small.share if client == "sync" else 1.0
+    found = _carried_over(list(took.values()), seconds, rounds, share)
     return replace(found, failed=failed)
 
 
@@ -218,7 +226,7 @@ class _Took(NamedTuple):
     used: NDArray[np.float64]
 
 
-def _carried_over(took: list[_Took], seconds: list[float], rounds: int) -> Estimate:
+def _carried_over(took: list[_Took], seconds: list[float], rounds: int, share: float) -> Estimate:
     """Carry what the pilot took over to all agents and rounds."""
     steady, growing, variance = np.zeros(4), np.zeros(4), np.zeros(4)
     for agents, used in took:
@@ -246,7 +254,7 @@ def _carried_over(took: list[_Took], seconds: list[float], rounds: int) -> Estim
         prompt_tokens=found["prompt_tokens"],
         completion_tokens=found["completion_tokens"],
         cost=found["cost"],
-        seconds=_seconds(seconds, rounds, found["calls"].likely, pilot),
+        seconds=_seconds(seconds, rounds, share, found["calls"].likely, pilot),
         agents=sum(agents for agents, _ in took),
         rounds=rounds,
         pilot=Usage(int(pilot[0]), int(pilot[1]), int(pilot[2]), cost=float(pilot[3])),
@@ -254,14 +262,14 @@ def _carried_over(took: list[_Took], seconds: list[float], rounds: int) -> Estim
 
 
 def _seconds(
-    passed: list[float], rounds: int, calls: float, pilot: NDArray[np.float64]
+    passed: list[float], rounds: int, share: float, calls: float, pilot: NDArray[np.float64]
 ) -> Interval:
     """Return how long a run takes, if all agents are answered at a time, or as many as in a pilot.
 
     The first round is left out where there is another: it has the start in it.
     """
     each = passed[-1]
-    low = rounds * each
+    low = rounds * each * share
     in_pilot = pilot[0] / len(passed)
     high = max(low, calls / in_pilot * each) if in_pilot else low
     return Interval(low, math.sqrt(low * high), high)

@@ -65,6 +65,7 @@ def test_a_run_takes_what_was_estimated(where: str, request: Any) -> None:
         assert guessed.low <= took <= guessed.high, name
         assert guessed.likely == pytest.approx(took, rel=0.02), name
     assert 0 < found.seconds.low <= found.seconds.likely <= found.seconds.high
+    assert found.seconds.low <= float(result["seconds"].sum()) <= found.seconds.high
     assert found.cost.likely == pytest.approx(
         (found.prompt_tokens.likely + 2 * found.completion_tokens.likely) / 1e6
     )
@@ -139,7 +140,7 @@ def test_a_price_that_is_not_known_makes_the_cost_unknown() -> None:
 
     found: Estimate = da.estimate(talk, crowd(), model=Own(), client="sync")
     assert all(math.isnan(number) for number in found.cost)
-    assert found.calls.likely == 800
+    assert found.calls.likely == 800 and "cost  not known: a model has no price" in str(found)
 
 
 def test_named_agents_and_parts_are_what_they_are() -> None:
