@@ -34,6 +34,7 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield from starting.starting(client)
     yield from endpoints.requests(2_000 if quick else 20_000)
     yield from asking.asking(client, 2_000 if quick else 100_000)
+    yield asking.failing(client, 1_200 if quick else 12_000)
     yield from rivals.rivals(client, agents, 200 if quick else 2_000)
     yield from long.long_run(100 if quick else 2_000)
 

@@ -1,10 +1,12 @@
-"""Agents that ask a server in a run, through the default stack, against the transport alone."""
+"""Agents that ask servers in a run, through the default stack."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from threading import Thread
 from typing import Any
 
 from distributed import Client
@@ -16,6 +18,8 @@ from daskagents import models, testing
 
 #: Seconds until the server answers.
 _LATENCY = 0.05
+#: Answers at a time of each of the servers that fail, and seconds of each.
+_SLOTS, _SECONDS = 20, 0.1
 
 
 class Asker(da.Agent):
@@ -64,3 +68,50 @@ def _alone(client: Client, chats: int, in_flight: int) -> float:
 def _ask_alone(url: str, chats: int, in_flight: int) -> float:
     speed, _ = asyncio.run(speed_of(ours(url), chats, in_flight))
     return speed
+
+
+def failing(client: Client, agents: int) -> Row:
+    """Measure one round against three servers that fail and of which one is killed midway."""
+    batching = testing.Batching(slots=_SLOTS, prompt_speed=1e9, answer_speed=10 / _SECONDS)
+    with ExitStack() as entered:
+        servers = [
+            entered.enter_context(
+                testing.model_server(
+                    fail={429: 0.2, 500: 0.1, "hang": 0.01},
+                    retry_after=0.05,
+                    batching=batching,
+                    answer="yes " * 10,
+                    seed=seed,
+                )
+            )
+            for seed in range(3)
+        ]
+        pool = models.Pool(
+            [models.OpenAI("any", one.url, "none", first_byte_timeout=1.5) for one in servers]
+        )
+
+        def kill() -> None:
+            while servers[2].stats().answered < agents / 6:
+                time.sleep(0.02)
+            servers[2].kill()
+
+        killer = Thread(target=kill)
+        killer.start()
+        people = da.Population(Asker, agents, model=pool)
+        start = time.perf_counter()
+        result = da.run(ask, people, 1, client=client, max_failed=0)
+        took = time.perf_counter() - start
+        killer.join()
+        if not int(result["calls"].sum()) == agents:
+            raise RuntimeError("not all agents were answered")
+    speed = _SLOTS / _SECONDS
+    # all three answer until the third has answered a sixth of all, then two
+    possible = agents / 6 / speed + agents / 2 / (2 * speed)
+    return Row(
+        f"{agents:,} agents ask 3 servers (20 % 429, 10 % 500, 1 % hang; one dies), seconds",
+        [took],
+        "s",
+        "what they can answer at best",
+        [possible],
+        "ratio 1.5",
+    )

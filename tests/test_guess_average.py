@@ -18,7 +18,7 @@ import daskagents as da
 from daskagents import models
 from daskagents.errors import RunError
 from daskagents.loading import load
-from daskagents.testing import model_server
+from daskagents.testing import Normal, model_server
 
 game: ModuleType = load(str(Path(__file__).parents[1] / "workflows" / "guess_average.py")).module
 
@@ -193,6 +193,29 @@ def test_the_game_is_played_over_the_network(prompt: str) -> None:
     np.testing.assert_array_equal(results["calls"], [30, 30])
     assert ((results["guess"] >= 0) & (results["guess"] <= 100)).all()
     assert (np.ptp(results["guess"].values, axis=1) == 0).all()  # this server answers alike to all
+
+
+def test_round_one_can_be_asked_for_together() -> None:
+    n, seeds, far = 640, 6, 0
+    bound = 1.628 * (2 / n) ** 0.5  # Kolmogorov-Smirnov: of 100 samples of the same, one is above
+    with model_server(answer=Normal(40, 12), vary=True) as server:
+        for seed in range(seeds):
+            server.change(seed=seed)
+            guesses, chats = {}, {}
+            for together in (True, False):
+                model = models.OpenAI("any", server.url, "none", coalesce=together)
+                before = server.stats().chats
+                people = da.Population(game.Player, n, block_size=n)
+                found = play(people, rounds=1, model=model)
+                guesses[together] = np.sort(found["guess"].values.ravel())
+                chats[together] = server.stats().chats - before
+                assert int(found["calls"].sum()) == chats[together]
+                server.change(seed=1_000 + seed)
+            assert chats[False] == n and chats[True] <= n / 20
+            grid = np.concatenate([guesses[True], guesses[False]])
+            below = [np.searchsorted(guesses[which], grid, "right") / n for which in (True, False)]
+            far += bool(np.abs(below[0] - below[1]).max() > bound)
+    assert far <= 1  # more come once in 700 times
 
 
 def players(kind: str) -> da.Population:
