@@ -17,6 +17,7 @@ from distributed.scheduler import KilledWorker
 from daskagents import tasks
 from daskagents.errors import BudgetError, DaskAgentsError, RunError
 from daskagents.executors import Executor
+from daskagents.members import Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.named import Named
@@ -25,7 +26,7 @@ from daskagents.population import Population
 from daskagents.progress import Snapshot
 from daskagents.record import Record
 from daskagents.rounds import Rounds, fold, paths, remove
-from daskagents.session import Session, Step, running
+from daskagents.session import Session, running
 from daskagents.store import Store
 from daskagents.tasks import Part, writing
 from daskagents.usage import Tally, Usage

@@ -17,7 +17,7 @@ from daskagents.block import Block, Call, Charter, Failure, Outcome
 from daskagents.columns import Column
 from daskagents.errors import AgentError, DaskAgentsError, ModelError, RunError, UsageError
 from daskagents.forms import Form
-from daskagents.models.base import Answer, Keeper, Request
+from daskagents.models.base import Answer, Journal, Keeper, Request
 from daskagents.usage import Tally, Usage
 
 
@@ -32,6 +32,7 @@ class Host:
     on_progress: Callable[[int, int, Usage], None] | None = None
     on_form: Callable[[Form], None] | None = None
     keeper: Keeper | None = None
+    journal: Journal | None = None
     usage: Tally = field(default_factory=Tally)
     errors: dict[int, BaseException] = field(default_factory=dict)
     end: RunError | None = None
@@ -53,15 +54,20 @@ class Host:
                 f"population {self.charter.name!r} has no model to chat with; give one to the"
                 " population (model=...) or to the run (da.run(..., model=...))"
             )
+        own, counts = model.of(agent), True
         try:
-            answer = await model.of(agent).chat(request)
+            if self.journal is None:
+                answer = await own.chat(request)
+            else:
+                answer, counts = await self.journal.chat(own, request, agent.id)
         except RunError as error:  # not this agent's failure, and not for it to catch
             self.end = self.end or error
             raise
         except ModelError as error:
             self.usage.add("", getattr(error, "endpoint", ""), error.usage)
             raise
-        self.usage.add(answer.model, answer.endpoint, answer)
+        if counts:
+            self.usage.add(answer.model, answer.endpoint, answer)
         return answer
 
     def outcome(

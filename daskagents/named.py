@@ -9,9 +9,10 @@ from daskagents import html
 from daskagents.agent import Agent
 from daskagents.errors import AgentError, UsageError
 from daskagents.models.base import Model
+from daskagents.models.describe import describe_model
 from daskagents.population import Population
 from daskagents.replies import hear
-from daskagents.session import Session, describe_model
+from daskagents.session import Session
 
 
 class LazyMessage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask._task_spec import Task
@@ -64,7 +64,7 @@ def plan_step(
     graph: dict[Key, Task] = {}
     for position, block in enumerate(calls, offset):
         key = (name, position)
-        where = Place(place.topic, place.step, block.index, place.folder, place.shared)
+        where = replace(place, index=block.index)
         graph[key] = Task(
             key, tasks.do_step, charter, block.held, call, block.heard, block.mask, where
         )

@@ -19,11 +19,13 @@ from daskagents import html
 from daskagents.agent import Agent, behaviour, unknown_field, waits
 from daskagents.errors import TableError, UsageError
 from daskagents.fields import Field
+from daskagents.members import Members
 from daskagents.models.base import Model, Wrapper
 from daskagents.models.chosen import Chosen, as_model
+from daskagents.models.describe import describe_model
 from daskagents.projection import state_bytes
 from daskagents.replies import hear, make_frame, replies_of, states_of
-from daskagents.session import Members, Session, current_session, describe_model
+from daskagents.session import Session, current_session
 from daskagents.table import Table, block_bounds, read_table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")

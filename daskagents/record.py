@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from daskagents import tasks
 from daskagents.errors import WorkflowError
 from daskagents.forms import TAKEN
+from daskagents.members import Members, Step
 from daskagents.named import LazyMessage
 from daskagents.plan import plan_each
 from daskagents.rounds import Kind, Rounds, Source
-from daskagents.session import Members, Session, Step
+from daskagents.session import Session
 from daskagents.store import Store, file_name
 from daskagents.tasks import Place
 from daskagents.values import Value

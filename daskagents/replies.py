@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from daskagents.columns import Texts
 from daskagents.errors import ReplyError, UsageError
 from daskagents.fields import Field
+from daskagents.members import Members, Step, address
 from daskagents.message import Message
-from daskagents.session import Members, Session, Step, address
+from daskagents.session import Session
 from daskagents.table import Table
 from daskagents.tasks import Sealed, pick_reply, pick_state, seal
 

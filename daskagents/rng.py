@@ -270,6 +270,24 @@ class Rng:
                 self._index, self._at = 0, at
                 yield start + at
 
+    @property
+    def drawn(self) -> int:
+        """How many draws were taken."""
+        return self._index
+
+    def go_on_from(self, drawn: int) -> None:
+        """Leave out draws that were taken before, up to so many in all.
+
+        Examples
+        --------
+        >>> one, two = Draws(7, np.arange(3)).rng(1), Draws(7, np.arange(3)).rng(1)
+        >>> _ = one.random(), one.random()
+        >>> two.go_on_from(one.drawn)
+        >>> one.random() == two.random()
+        True
+        """
+        self._index = max(self._index, drawn)
+
     def random(self) -> float:
         """Return a number in [0, 1), a multiple of 2**-53."""
         index = self._index

@@ -19,6 +19,7 @@ from daskagents.loop import patient_gc
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.chosen import as_model
+from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
 from daskagents.named import Named
 from daskagents.population import Population, check_choice
@@ -26,7 +27,7 @@ from daskagents.progress import Progress
 from daskagents.projection import rounds_ahead
 from daskagents.reading import reading
 from daskagents.rounds import open_rounds
-from daskagents.session import MAX_FAILED, describe_model
+from daskagents.session import MAX_FAILED
 from daskagents.store import Store
 from daskagents.workflow import Workflow, bind, describe_workflow
 

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -28,12 +27,14 @@ from daskagents.columns import Column
 from daskagents.errors import RunError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
+from daskagents.members import Members, Step, address
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
+from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
 from daskagents.store import Store
-from daskagents.tasks import Mask, Part, Place
+from daskagents.tasks import Part, Place
 from daskagents.usage import Usage
 
 #: Fraction of agents that may fail in a step.
@@ -44,65 +45,6 @@ _SMALL = 1 << 16
 _LIGHT = 1 << 20
 #: The names of arrays of bundles: of which population, and after how many steps.
 _ORIGIN = re.compile(r"(step|state)-(.+)-(\d+)-[0-9a-f]{10}")
-
-
-@dataclass
-class Members:
-    """A population within a session: where its blocks are now."""
-
-    cls: type[Agent]
-    name: str
-    dim: str
-    bounds: NDArray[np.int64]
-    frame: xr.Dataset
-    blob: bytes | Charter
-    charter: Any
-    handles: list[Any]
-    model: str = ""
-    named: bool = False
-
-    @property
-    def n(self) -> int:
-        """Agents."""
-        return int(self.bounds[-1])
-
-    def describe(self) -> dict[str, Any]:
-        """Say what the population is, for ``run.json``."""
-        return {
-            "name": self.name,
-            "class": self.cls.__qualname__,
-            "module": self.cls.__module__,
-            "agents": self.n,
-            "block_size": int(self.bounds[1] - self.bounds[0]),
-            "model": self.model,
-            "fields": {name: f.label for name, f in self.cls.__fields__.items()},
-        }
-
-
-@dataclass
-class Step:
-    """One step that was asked for: whom it addressed, and where its results will be."""
-
-    number: int
-    members: Members
-    method: str
-    rows: NDArray[np.int64] | None
-    indexes: list[int]
-    counts: list[int]
-    masks: list[Mask]
-    form: Form | None = None
-    bundles: list[Any] = field(default_factory=list)
-    results: list[Part] | None = None
-
-    @property
-    def addressed(self) -> int:
-        """Agents that were addressed."""
-        return sum(self.counts)
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """The ids of the addressed agents, in order."""
-        return np.arange(self.members.n) if self.rows is None else self.rows
 
 
 class Session:
@@ -460,64 +402,6 @@ def _origins(array: Array) -> list[tuple[str, str, str]]:
     """Return what an array is made from: (``"step"`` or ``"state"``, population, count)."""
     found = (_ORIGIN.fullmatch(layer) for layer in array.dask.layers)
     return [(match[1], match[2], match[3]) for match in found if match]
-
-
-def describe_model(model: Model | None) -> str:
-    """Return what ``run.json`` says of a model: of a user's own, its class alone."""
-    if model is None:
-        return ""
-    cls = type(model)
-    if not cls.__module__.startswith("daskagents."):
-        # how others show themselves is not known, and may be with their key
-        return f"{cls.__module__}.{cls.__qualname__}"
-    if not is_dataclass(model):
-        return repr(model)
-    shown = (f"{f.name}={_describe(getattr(model, f.name))}" for f in fields(model) if f.repr)
-    return f"{cls.__name__}({', '.join(shown)})"
-
-
-def _describe(value: Any) -> str:
-    """Return what ``run.json`` says of a part of a model."""
-    if isinstance(value, Model):
-        return describe_model(value)
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_describe, value))})"
-    return str(getattr(value, "__qualname__", repr(value)))
-
-
-def address(
-    bounds: NDArray[np.int64], rows: NDArray[np.int64] | None
-) -> tuple[list[int], list[int], list[Mask]]:
-    """Return which blocks some rows are in, how many each has, and masks of them.
-
-    Examples
-    --------
-    >>> address(np.array([0, 4, 8]), np.array([5, 6]))
-    ([1], [2], [slice(1, 3, None)])
-
-    """
-    sizes = np.diff(bounds)
-    if rows is None:
-        return list(range(len(sizes))), sizes.tolist(), [None] * len(sizes)
-    cuts = np.searchsorted(rows, bounds)
-    indexes, counts, masks = [], [], []
-    for index in np.flatnonzero(np.diff(cuts)).tolist():
-        local = rows[cuts[index] : cuts[index + 1]] - bounds[index]
-        indexes.append(index)
-        counts.append(len(local))
-        masks.append(_mask(local, int(sizes[index])))
-    return indexes, counts, masks
-
-
-def _mask(local: NDArray[np.int64], n: int) -> Mask:
-    first, last = int(local[0]), int(local[-1])
-    if len(local) == n:
-        return None
-    if last - first + 1 == len(local):
-        return slice(first, last + 1)
-    bits = np.zeros(n, bool)
-    bits[local] = True
-    return np.packbits(bits)
 
 
 _running: ContextVar[Session | None] = ContextVar("_running", default=None)

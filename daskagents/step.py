@@ -21,7 +21,7 @@ from daskagents.forms import Form
 from daskagents.host import Host
 from daskagents.loop import Loop
 from daskagents.message import Message
-from daskagents.models.base import Keeper
+from daskagents.models.base import Journal, Keeper
 from daskagents.rows import Rows
 from daskagents.usage import Usage
 
@@ -37,6 +37,7 @@ def run_step(
     on_progress: Callable[[int, int, Usage], None] | None = None,
     on_form: Callable[[Form], None] | None = None,
     keeper: Keeper | None = None,
+    journal: Journal | None = None,
 ) -> Outcome:
     """Let the agents of one block hear a message and answer.
 
@@ -60,6 +61,8 @@ def run_step(
         Called once, with the form of the first row's reply, if `call.form` is None.
     keeper
         Who keeps what all workers of the run share; None where nothing is shared.
+    journal
+        Who keeps the answers of models; None where nobody does.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def run_step(
     if for_blocks(cls, call.method) and not isinstance(messages, BaseException):
         whole = Blockwise(charter, call, block, everyone, on_progress, on_form)
         return whole.run(method, messages if isinstance(messages, Message) else Message(heard))
-    host = Host(charter, call, block, everyone, on_progress, on_form, keeper)
+    host = Host(charter, call, block, everyone, on_progress, on_form, keeper, journal)
     work = Rows(host, method, messages)
     if isinstance(messages, BaseException):
         host.errors = dict.fromkeys(range(len(everyone)), messages)

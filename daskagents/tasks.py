@@ -36,6 +36,8 @@ from daskagents.block import (
 from daskagents.columns import Column, dump, from_arrays, load
 from daskagents.errors import AgentError, DaskAgentsError, RunError
 from daskagents.forms import Form, Kind, as_numpy, blank
+from daskagents.journal import attempt as journals
+from daskagents.journal.attempt import Attempt, Journaling
 from daskagents.keeping import WorkerKeeper
 from daskagents.loop import Loop, shared_loop
 from daskagents.step import run_step
@@ -56,7 +58,8 @@ class Place:
     """Where a step's task stands: which block of which run, and where it writes.
 
     `folder` is None outside a run. Where workers cannot see it (`shared` is False), what would be
-    written travels with the result.
+    written travels with the result. `journal` says how the answers of models are written down;
+    None where they are not.
     """
 
     topic: str
@@ -64,14 +67,16 @@ class Place:
     index: int
     folder: str | None = None
     shared: bool = True
+    journal: Journaling | None = None
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The one result of a step's task: the outcome, and where its replies were written."""
+    """The one result of a step's task: the outcome, and where replies and answers were written."""
 
     outcome: Outcome
     piece: str | bytes | None
+    attempt: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -90,6 +95,7 @@ class Part:
     form: Form | None
     usage: Tally
     piece: str | bytes | None
+    attempt: str = ""
 
     def plain(self) -> list[Any]:
         """Return it as msgpack knows it."""
@@ -97,12 +103,13 @@ class Part:
         form = None if self.form is None else [list(kind) for kind in self.form.kinds]
         said = None if first is None else [first.agent, _utf8(first.reason), _utf8(first.where)]
         tally = self.usage.plain()
-        return [self.rows, self.failed, dict(self.failures), said, form, tally, self.piece]
+        failures = dict(self.failures)
+        return [self.rows, self.failed, failures, said, form, tally, self.piece, self.attempt]
 
 
 def read_part(plain: Sequence[Any]) -> Part:
     """Return the part that was told as `Part.plain`."""
-    rows, failed, failures, said, form, tally, piece = plain
+    rows, failed, failures, said, form, tally, piece, attempt = plain
     return Part(
         rows,
         failed,
@@ -111,6 +118,7 @@ def read_part(plain: Sequence[Any]) -> Part:
         None if form is None else Form(tuple((name, kind) for name, kind in form)),
         read_tally(tally),
         piece,
+        attempt,
     )
 
 
@@ -190,27 +198,46 @@ def do_step(
         raise RunError(STOPPED)
     block = state_of(held)
     message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
-    outcome = run_step(
-        charter_of(blob),
-        block,
-        call,
-        message,
-        pick_rows(mask, block.n),
-        loop=lambda: cast(Loop, _Lanes(_loop(), place.topic)),
-        on_progress=lambda done, failed, usage: tell(
-            place.topic, {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]}
-        ),
-        on_form=lambda form: tell(
-            place.topic, {"at": [place.step, place.index], "form": [list(k) for k in form.kinds]}
-        ),
-        keeper=None if own_loop.get() else WorkerKeeper(place.topic, get_worker()),
-    )
+    charter = charter_of(blob)
+    with _attempt(charter, call, place) as journal:
+        outcome = run_step(
+            charter,
+            block,
+            call,
+            message,
+            pick_rows(mask, block.n),
+            loop=lambda: cast(Loop, _Lanes(_loop(), place.topic)),
+            on_progress=lambda done, failed, usage: tell(
+                place.topic,
+                {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]},
+            ),
+            on_form=lambda form: tell(
+                place.topic,
+                {"at": [place.step, place.index], "form": [list(k) for k in form.kinds]},
+            ),
+            keeper=None if own_loop.get() else WorkerKeeper(place.topic, get_worker()),
+            journal=journal,
+        )
     if place.folder is None:
         return Bundle(outcome, None)
-    bundle = Bundle(outcome, _write_piece(outcome, place))
+    attempt = "" if journal is None else journal.name
+    bundle = Bundle(outcome, _write_piece(outcome, place), attempt)
     if place.shared:  # else its replies travel with it, and the client asks for them
         tell(place.topic, {"at": [place.step, place.index], "part": part_of(bundle).plain()})
     return bundle
+
+
+@contextmanager
+def _attempt(charter: Charter, call: Call, place: Place) -> Iterator[Attempt | None]:
+    """Yield what keeps the answers of a step; closed in the end, whatever happens."""
+    if place.journal is None:
+        yield None
+        return
+    attempt = Attempt(place.journal, place.step, place.index, charter.name, call.method)
+    try:
+        yield attempt
+    finally:
+        attempt.close()
 
 
 def _loop() -> Loop:
@@ -316,6 +343,7 @@ def part_of(bundle: Bundle) -> Part:
         outcome.form,
         outcome.usage,
         bundle.piece,
+        bundle.attempt,
     )
 
 
@@ -387,6 +415,7 @@ def load_state(path: str, block: Block | None = None) -> Block:
 
 def forget(folder: str) -> None:
     """Drop what this process still keeps of the run in `folder`."""
+    journals.forget(folder)
     for path in list(_kept):
         if path.startswith(f"{folder}{os.sep}"):
             _kept.pop(path, None)

@@ -17,8 +17,8 @@ from daskagents.errors import EndpointError, UsageError
 from daskagents.models import Answer, Dummy, Model, Request
 from daskagents.models.chosen import Chosen, as_model
 from daskagents.models.coalesce import Coalesce
+from daskagents.models.describe import describe_model
 from daskagents.models.retry import Retry
-from daskagents.session import describe_model
 
 BIG, SMALL = Dummy(answer="big", model="big"), Dummy(answer="small", model="small")
 

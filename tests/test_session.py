@@ -20,7 +20,9 @@ from daskagents.block import Failure, pick_rows
 from daskagents.errors import AgentError, RunError
 from daskagents.executors import Here, spread
 from daskagents.forms import Form
-from daskagents.session import Session, address, describe_model
+from daskagents.members import address
+from daskagents.models.describe import describe_model
+from daskagents.session import Session
 from daskagents.table import block_bounds
 from daskagents.usage import Tally, Usage
 

@@ -95,6 +95,13 @@ def _literal(choices: tuple[str | int, ...]) -> Any:
     return Literal[choices]
 
 
+class Journal(Protocol):
+    """Keeps the answers that the agents of a block get in a step."""
+
+    async def chat(self, model: Model, request: Request, agent: int) -> tuple[Answer, bool]:
+        """Return the answer that was kept, or the model's, and whether it is of this run."""
+
+
 class Keeper(Protocol):
     """Keeps what all workers of a run share: how much may still be asked, and how fast."""
 
@@ -178,9 +185,13 @@ class Model(ABC):
     remote
         Whether it asks over a network; `stack` then tries again what may pass, and keeps to what
         can be taken at a time.
+    repeats
+        Whether it answers the same again to the same agent at the same point of a run, so that a
+        run that nobody can resume need not write its answers down.
     """
 
     remote: ClassVar[bool] = False
+    repeats: ClassVar[bool] = False
 
     @abstractmethod
     async def chat(self, request: Request) -> Answer:

@@ -48,6 +48,7 @@ class Dummy(Model):
     ('HELLO YOU', 4)
     """
 
+    repeats = True
     latency: float = 0.0
     answer: Said | Callable[[Request, Any], Said] | None = ""
     model: str = field(default="dummy", kw_only=True)

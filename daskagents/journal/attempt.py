@@ -1,0 +1,323 @@
+"""An attempt at one step of one block: it finds the answers that are written, and writes others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from daskagents.errors import DaskAgentsError, ModelError, RunError
+from daskagents.journal.entries import (
+    Asked,
+    Chat,
+    Entry,
+    Head,
+    Taken,
+    encode,
+    entry_of,
+    lapse_of,
+    wanted_of,
+)
+from daskagents.journal.frames import frame
+from daskagents.journal.segments import (
+    FORMAT,
+    BlockJournal,
+    Key,
+    journal_of,
+    new_attempt,
+    packed_of,
+    read_block,
+    read_segment,
+)
+from daskagents.journal.texts import Texts, write_all
+from daskagents.loop import resource
+from daskagents.models.base import Answer, Model, Request
+from daskagents.usage import Usage
+
+#: When what was written is brought to the disk itself, and not only to the operating system.
+Sync = Literal["batch", "each", "never"]
+#: Seconds within which it is, in batches.
+_BATCH = 0.05
+
+
+@dataclass(frozen=True)
+class Journaling:
+    """How the steps of a run keep their journal.
+
+    Parameters
+    ----------
+    folder
+        The run directory; empty where nothing is written.
+    life
+        Which life of the run this is: a new one begins with each resume.
+    settled
+        Steps before this one were done in an earlier life, so all their answers are there.
+    source
+        The run directory whose answers are replayed; empty where the run's own go on.
+    on_miss
+        What to do where an answer should be there and is not.
+    sync
+        When the disk itself is to have what was written.
+    """
+
+    folder: str
+    life: str
+    settled: int = 0
+    source: str = ""
+    on_miss: Literal["error", "call"] = "error"
+    sync: Sync = "batch"
+
+
+class Attempt:
+    """One attempt at one step of one block.
+
+    Parameters
+    ----------
+    how
+        How the run keeps its journal.
+    step, block
+        Which.
+    population, method
+        What it is, for those who read it.
+    """
+
+    def __init__(
+        self, how: Journaling, step: int, block: int, population: str = "", method: str = "reply"
+    ) -> None:
+        self._how, self._step, self._block = how, step, block
+        self._head = Head(FORMAT, how.life, step, block, population, method)
+        self._calls: Counter[int] = Counter()
+        self._found: dict[Key, Chat] = {}
+        self._taken: list[tuple[str, int]] = []
+        self._damages: list[str] = []
+        self._path: Path | None = None
+        self._fd = -1
+        self._opened = False
+        #: The attempt's name once it is closed; empty if it wrote nothing.
+        self.name = ""
+
+    async def chat(self, model: Model, request: Request, agent: int) -> tuple[Answer, bool]:
+        """Return the answer that was written, or ask the model and write down what it says.
+
+        Returns
+        -------
+        Answer
+            As the model gave it.
+        bool
+            Whether it was asked in this run, now or before; not so in a replay.
+
+        Raises
+        ------
+        RunError
+            If an answer has to be there and is not, or the journal cannot be written.
+        ModelError
+            As the model raised it, now or before.
+        """
+        if not self._opened:
+            self._open()
+        at = _At(agent, self._calls[agent])
+        self._calls[agent] += 1
+        asked = _read(request)
+        known = self._found.get(at)
+        if known is not None and known.asked.digest == asked.digest:
+            return self._again(known, request), not self._how.source
+        self._check_miss(known, at)
+        return await self._anew(model, request, asked, at), True
+
+    def _again(self, known: Chat, request: Request) -> Answer:
+        """Return what was answered, and leave the agent's random numbers where they were then."""
+        if request.rng is not None:
+            request.rng.go_on_from(known.drawn)
+        if isinstance(known, Entry):
+            return known.answer(request)
+        error = known.error()
+        if self._how.source:
+            error.usage = Usage()
+        raise error
+
+    async def _anew(self, model: Model, request: Request, asked: _Read, at: _At) -> Answer:
+        """Ask the model, and write down what it says before it is used."""
+        began, start = time.time(), time.monotonic()
+        answer: Answer | ModelError
+        try:
+            answer = await model.chat(request)
+        except RunError:
+            raise
+        except ModelError as error:
+            answer = error
+        drawn = 0 if request.rng is None else request.rng.drawn
+        if self._path is not None:
+            with _usable(self._path):
+                self._write(answer, asked, (*at, drawn, began, time.monotonic() - start))
+            if self._how.sync == "each":
+                await asyncio.get_running_loop().run_in_executor(None, os.fsync, self._fd)
+        if isinstance(answer, ModelError):
+            raise answer
+        return answer
+
+    def _write(
+        self, answer: Answer | ModelError, asked: _Read, about: tuple[int, int, int, float, float]
+    ) -> None:
+        """Write one chat down."""
+        assert self._path is not None
+        texts = _texts_of(self._how.folder)
+        turns = [(role, name, texts.refer(text)) for role, name, text in asked.turns]
+        short = Asked(asked.digest, turns, texts.refer(asked.wanted))
+        make = lapse_of if isinstance(answer, ModelError) else entry_of
+        data = frame(encode(make(answer, short, *about)))  # type: ignore[arg-type]
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            first = frame(encode(self._head))
+            data = first + (frame(encode(Taken(self._taken))) if self._taken else b"") + data
+        write_all(self._fd, data)
+        if self._how.sync == "batch":
+            resource("sync of journals", _Syncer).soon(self._fd, texts.fd)
+
+    def close(self) -> None:
+        """Close the segment, with all of it on the disk."""
+        if self._path is None:
+            return
+        if self._fd < 0:
+            self._remove(self._path.parent)
+            return
+        with _usable(self._path):
+            if self._how.sync != "never":
+                _sync(self._fd, _texts_of(self._how.folder).fd)
+            os.close(self._fd)
+        self._fd, self.name = -1, self._path.parent.name
+
+    def _remove(self, folder: Path) -> None:
+        """Remove the folder of an attempt that wrote nothing, and those that are empty then."""
+        with suppress(OSError):
+            for path in (folder, folder.parent, folder.parent.parent):
+                path.rmdir()
+
+    def _open(self) -> None:
+        """Look for what other attempts wrote."""
+        self._opened = True
+        how, step, block = self._how, self._step, self._block
+        if how.source:
+            self._take(read_block(journal_of(how.source), step, block))
+        if not how.folder:
+            return
+        journal = journal_of(how.folder)
+        with _usable(journal):
+            self._path, others = new_attempt(journal, step, block)
+            for other in others:
+                segment = read_segment(other)
+                if segment.chats:
+                    self._taken.append((segment.attempt, segment.chats[-1][1]))
+            packed = packed_of(journal, step).exists()
+            if self._taken or packed:
+                self._take(read_block(journal, step, block))
+
+    def _take(self, found: BlockJournal) -> None:
+        """Take over what may be used: failures only of this life, or of steps that are done."""
+        self._damages += found.damages
+        every = self._how.source or self._step < self._how.settled
+        self._found |= {
+            key: chat
+            for key, chat in found.chats.items()
+            if every or isinstance(chat, Entry) or found.lives[key] == self._how.life
+        }
+
+    def _check_miss(self, known: Chat | None, at: _At) -> None:
+        """Raise a `RunError` where an answer has to be there."""
+        how = self._how
+        if how.on_miss == "call" or not (how.source or self._step < how.settled):
+            return
+        folder = how.source or how.folder
+        why = f"the journal of {folder} has no answer to it"
+        if known is not None:
+            why = (
+                f"it asks something else than it did in {folder}: something in it does not repeat"
+                " (a clock, random), or the program has changed"
+            )
+        elif self._damages:
+            why += f", and is damaged: {'; '.join(self._damages)}"
+        raise RunError(
+            f"step {self._step}, block {self._block}, agent {at.agent}, chat {at.call}: {why};"
+            " on_miss='call' asks the model instead"
+        )
+
+
+class _At(NamedTuple):
+    """Which chat of which agent."""
+
+    agent: int
+    call: int
+
+
+class _Read(NamedTuple):
+    """What a request says."""
+
+    digest: bytes
+    turns: list[tuple[str, str, str]]
+    wanted: str
+
+
+def _read(request: Request) -> _Read:
+    turns = [(turn.role, turn.name, turn.text) for turn in request.messages]
+    wanted = wanted_of(request)
+    return _Read(blake2b(encode((turns, wanted)), digest_size=16).digest(), turns, wanted)
+
+
+_texts: dict[str, Texts] = {}
+
+
+def _texts_of(folder: str) -> Texts:
+    """Return what writes the texts of a run in this process."""
+    if folder not in _texts:
+        _texts[folder] = Texts(journal_of(folder))
+    return _texts[folder]
+
+
+def forget(folder: str) -> None:
+    """Let go of what this process holds open of a run's journal."""
+    texts = _texts.pop(folder, None)
+    if texts is not None:
+        texts.close()
+
+
+class _Syncer:
+    """Brings what was written to the disk, some of it at a time."""
+
+    def __init__(self) -> None:
+        self._dirty: set[int] = set()
+
+    def soon(self, *files: int) -> None:
+        """Have files on the disk within 50 ms."""
+        if not self._dirty:
+            asyncio.get_running_loop().call_later(_BATCH, self._sync)
+        self._dirty.update(files)
+
+    def _sync(self) -> None:
+        files, self._dirty = self._dirty, set()
+        asyncio.get_running_loop().run_in_executor(None, _sync, *files)
+
+    async def aclose(self) -> None:
+        """Leave the rest to those who close the files."""
+
+
+def _sync(*files: int) -> None:
+    for file in files:
+        with suppress(OSError):  # closed in the meantime, and brought to the disk then
+            os.fsync(file)
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Say where it was if the disk fails."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DaskAgentsError):
+            raise
+        raise RunError(f"the journal cannot be used: {path}: {error.strerror}") from error

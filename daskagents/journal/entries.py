@@ -1,0 +1,203 @@
+"""Entries: what the journal says of one chat, as msgpack; from answers, and to answers again."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from daskagents import errors
+from daskagents.errors import ModelError
+from daskagents.models.base import Answer, Request
+from daskagents.usage import Usage
+
+#: A text as it is, or the digest of a long one.
+Text: TypeAlias = str | bytes
+
+
+class Head(msgspec.Struct, array_like=True, tag=0, frozen=True):
+    """What stands first in a segment: whose it is."""
+
+    format: int
+    life: str
+    step: int
+    block: int
+    population: str
+    method: str
+
+
+class Asked(msgspec.Struct, array_like=True, frozen=True):
+    """A request: who said what, and what else it asked for."""
+
+    digest: bytes
+    turns: list[tuple[str, str, Text]]
+    wanted: Text = ""
+
+
+class Entry(msgspec.Struct, array_like=True, tag=1, frozen=True):
+    """One chat that was answered: the `call`-th of an agent in the step.
+
+    `drawn` is how many random numbers the agent had drawn when the answer came, `began` the time
+    since the epoch in seconds.
+    """
+
+    agent: int
+    call: int
+    asked: Asked
+    drawn: int
+    began: float
+    seconds: float
+    text: str
+    value: Any
+    numbers: tuple[int, int, int, int, int, float, float]
+    model: str
+    endpoint: str
+    reasoning: str = ""
+    how: str = ""
+    probabilities: dict[str | int, float] | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What it took."""
+        return Usage(*self.numbers)
+
+    def answer(self, request: Request) -> Answer:
+        """Return the answer as the agent got it."""
+        value = self.value
+        if request.schema is not None:
+            value = msgspec.convert(value, request.schema)
+        return Answer(
+            text=self.text,
+            value=value,
+            model=self.model,
+            endpoint=self.endpoint,
+            reasoning=self.reasoning,
+            how=self.how,
+            probabilities=self.probabilities,
+            calls=self.numbers[0],
+            prompt_tokens=self.numbers[1],
+            completion_tokens=self.numbers[2],
+            cached_tokens=self.numbers[3],
+            retries=self.numbers[4],
+            cost=self.numbers[5],
+            waited=self.numbers[6],
+        )
+
+
+class Lapse(msgspec.Struct, array_like=True, tag=2, frozen=True):
+    """One chat that failed in the end, and how."""
+
+    agent: int
+    call: int
+    asked: Asked
+    drawn: int
+    began: float
+    seconds: float
+    kind: str
+    message: str
+    numbers: tuple[int, int, int, int, int, float, float]
+    endpoint: str
+    passing: bool
+
+    @property
+    def usage(self) -> Usage:
+        """What it took."""
+        return Usage(*self.numbers)
+
+    def error(self) -> ModelError:
+        """Return the error as the agent got it."""
+        known = getattr(errors, self.kind, None)
+        if not (isinstance(known, type) and issubclass(known, ModelError)):
+            known = type(self.kind, (ModelError,), {})  # of a user's own model
+        error: ModelError = known(self.message)
+        error.usage, error.passing = self.usage, self.passing
+        if self.endpoint:
+            error.endpoint = self.endpoint  # type: ignore[attr-defined]
+        return error
+
+
+class Taken(msgspec.Struct, array_like=True, tag=3, frozen=True):
+    """The answers that an attempt found: of other attempts, up to an offset in their segments."""
+
+    attempts: list[tuple[str, int]]
+
+
+Record = Head | Entry | Lapse | Taken
+Chat = Entry | Lapse
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Record).decode
+
+
+def numbers_of(usage: Any) -> tuple[int, int, int, int, int, float, float]:
+    """Return the parts of a usage, or of an answer, which has them too."""
+    return (
+        usage.calls,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.retries,
+        usage.cost,
+        usage.waited,
+    )
+
+
+def entry_of(
+    answer: Answer, asked: Asked, agent: int, call: int, drawn: int, began: float, seconds: float
+) -> Entry:
+    """Return the entry of an answer."""
+    value = answer.value
+    if value is not None and type(value) not in (str, int, float, bool):
+        value = msgspec.to_builtins(value)
+    return Entry(
+        agent,
+        call,
+        asked,
+        drawn,
+        began,
+        seconds,
+        answer.text,
+        value,
+        numbers_of(answer),
+        answer.model,
+        answer.endpoint,
+        answer.reasoning,
+        answer.how,
+        answer.probabilities,
+    )
+
+
+def lapse_of(
+    error: ModelError, asked: Asked, agent: int, call: int, drawn: int, began: float, seconds: float
+) -> Lapse:
+    """Return the entry of a chat that failed."""
+    return Lapse(
+        agent,
+        call,
+        asked,
+        drawn,
+        began,
+        seconds,
+        type(error).__name__,
+        str(error),
+        numbers_of(error.usage),
+        str(getattr(error, "endpoint", "")),
+        error.passing,
+    )
+
+
+def wanted_of(request: Request) -> str:
+    """Return in words what a request asks for besides its messages."""
+    parts: list[str] = []
+    if request.schema is not None:
+        schema = request.schema
+        parts.append(f"schema={getattr(schema, '__qualname__', None) or schema!r}")
+    if request.extract:
+        parts.append("extract=True")
+    if request.choices:
+        parts.append(f"choices={list(request.choices)!r}")
+    parts += [f"{name}={value!r}" for name, value in sorted(request.sampling.items())]
+    return ", ".join(parts)
+
+
+__all__ = ["Asked", "Chat", "Entry", "Head", "Lapse", "Record", "Taken", "Text"]

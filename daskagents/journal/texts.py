@@ -1,0 +1,90 @@
+"""Texts of requests, each written once by a process however many requests have it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+import zlib
+from collections import OrderedDict
+from hashlib import blake2b
+from pathlib import Path
+
+from daskagents.journal.frames import frame, read_frames
+
+#: Texts shorter than this stand in the entries themselves.
+SHORT = 40
+#: Texts that a process knows to be written; of older ones it writes another copy.
+_KNOWN = 100_000
+_SIZE = 16
+_PLAIN, _ZLIB = b"\x00", b"\x01"
+
+
+class Texts:
+    """Writes texts of one run, as one process; a text is referred to by its digest.
+
+    Parameters
+    ----------
+    folder
+        Of the journal.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "texts" / uuid.uuid4().hex[:12]
+        self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._fd = -1
+        self._lock = threading.Lock()
+
+    @property
+    def fd(self) -> int:
+        """The file's descriptor; -1 as long as there is none."""
+        return self._fd
+
+    def refer(self, text: str) -> str | bytes:
+        """Return what stands for a text in an entry; a long one is written down before."""
+        if len(text) < SHORT:
+            return text
+        digest = self._known.get(text)
+        if digest is None:
+            with self._lock:
+                digest = self._write(text)
+        return digest
+
+    def _write(self, text: str) -> bytes:
+        data = text.encode("utf-8", "surrogatepass")
+        digest = blake2b(data, digest_size=_SIZE).digest()
+        packed = zlib.compress(data, 1)
+        kept = _ZLIB + packed if len(packed) < len(data) else _PLAIN + data
+        if self._fd < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        write_all(self._fd, frame(digest + kept))
+        self._known[text] = digest
+        if len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+        return digest
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read_texts(folder: Path) -> dict[bytes, str]:
+    """Read all texts of a journal, by digest; those that are damaged are left out."""
+    found: dict[bytes, str] = {}
+    for path in sorted((folder / "texts").glob("*")):
+        for each in read_frames(path.read_bytes())[0]:
+            digest, how, kept = each.payload[:_SIZE], each.payload[_SIZE : _SIZE + 1], each.payload
+            data = kept[_SIZE + 1 :]
+            data = zlib.decompress(data) if how == _ZLIB else data
+            found[digest] = data.decode("utf-8", "surrogatepass")
+    return found
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all bytes at the end of a file; a disk that is full may take a part of them."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

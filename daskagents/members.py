@@ -1,0 +1,109 @@
+"""Populations within a session, and the steps that they are asked to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from daskagents.agent import Agent
+from daskagents.block import Charter
+from daskagents.forms import Form
+from daskagents.tasks import Mask, Part
+
+
+@dataclass
+class Members:
+    """A population within a session: where its blocks are now."""
+
+    cls: type[Agent]
+    name: str
+    dim: str
+    bounds: NDArray[np.int64]
+    frame: xr.Dataset
+    blob: bytes | Charter
+    charter: Any
+    handles: list[Any]
+    model: str = ""
+    named: bool = False
+
+    @property
+    def n(self) -> int:
+        """Agents."""
+        return int(self.bounds[-1])
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the population is, for ``run.json``."""
+        return {
+            "name": self.name,
+            "class": self.cls.__qualname__,
+            "module": self.cls.__module__,
+            "agents": self.n,
+            "block_size": int(self.bounds[1] - self.bounds[0]),
+            "model": self.model,
+            "fields": {name: f.label for name, f in self.cls.__fields__.items()},
+        }
+
+
+@dataclass
+class Step:
+    """One step that was asked for: whom it addressed, and where its results will be."""
+
+    number: int
+    members: Members
+    method: str
+    rows: NDArray[np.int64] | None
+    indexes: list[int]
+    counts: list[int]
+    masks: list[Mask]
+    form: Form | None = None
+    bundles: list[Any] = field(default_factory=list)
+    results: list[Part] | None = None
+
+    @property
+    def addressed(self) -> int:
+        """Agents that were addressed."""
+        return sum(self.counts)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of the addressed agents, in order."""
+        return np.arange(self.members.n) if self.rows is None else self.rows
+
+
+def address(
+    bounds: NDArray[np.int64], rows: NDArray[np.int64] | None
+) -> tuple[list[int], list[int], list[Mask]]:
+    """Return which blocks some rows are in, how many each has, and masks of them.
+
+    Examples
+    --------
+    >>> address(np.array([0, 4, 8]), np.array([5, 6]))
+    ([1], [2], [slice(1, 3, None)])
+
+    """
+    sizes = np.diff(bounds)
+    if rows is None:
+        return list(range(len(sizes))), sizes.tolist(), [None] * len(sizes)
+    cuts = np.searchsorted(rows, bounds)
+    indexes, counts, masks = [], [], []
+    for index in np.flatnonzero(np.diff(cuts)).tolist():
+        local = rows[cuts[index] : cuts[index + 1]] - bounds[index]
+        indexes.append(index)
+        counts.append(len(local))
+        masks.append(_mask(local, int(sizes[index])))
+    return indexes, counts, masks
+
+
+def _mask(local: NDArray[np.int64], n: int) -> Mask:
+    first, last = int(local[0]), int(local[-1])
+    if len(local) == n:
+        return None
+    if last - first + 1 == len(local):
+        return slice(first, last + 1)
+    bits = np.zeros(n, bool)
+    bits[local] = True
+    return np.packbits(bits)
