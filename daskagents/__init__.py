@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from daskagents.named import spawn
     from daskagents.opened import open_run
     from daskagents.population import Population
+    from daskagents.resuming import replay, resume
     from daskagents.running import run
 
 __version__ = "0.1.0"
@@ -31,6 +32,8 @@ __all__ = [
     "estimate",
     "models",
     "open_run",
+    "replay",
+    "resume",
     "run",
     "spawn",
 ]
@@ -41,6 +44,8 @@ _LATER = {
     "Population": "daskagents.population",
     "estimate": "daskagents.estimating",
     "open_run": "daskagents.opened",
+    "replay": "daskagents.resuming",
+    "resume": "daskagents.resuming",
     "run": "daskagents.running",
     "spawn": "daskagents.named",
 }

@@ -6,6 +6,7 @@ import shutil
 import uuid
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import zarr
@@ -27,17 +28,23 @@ def write(block: Block, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-    group = zarr.create_group(draft, attributes={"first": block.first, "agents": block.n})
-    for name, column in block.columns.items():
-        for part, array in column.arrays().items():
-            group.create_array(
-                name if part == "values" else f"{name}.{part}",
-                data=array,
-                chunks=(max(1, len(array)),),
-                compressors=None,
-                # every text has a length of its own, so its dimensions are its own too
-                dimension_names=[_DIMS[part] if _DIMS[part] == "agent" else f"{name}.{part}"],
-            )
+    arrays = {
+        name if part == "values" else f"{name}.{part}": (name, part, array)
+        for name, column in block.columns.items()
+        for part, array in column.arrays().items()
+    }
+    checks = {key: _check(array) for key, (_, _, array) in arrays.items()}
+    about = {"first": block.first, "agents": block.n, "crc32": checks}
+    group = zarr.create_group(draft, attributes=about)
+    for key, (name, part, array) in arrays.items():
+        group.create_array(
+            key,
+            data=array,
+            chunks=(max(1, len(array)),),
+            compressors=None,
+            # every text has a length of its own, so its dimensions are its own too
+            dimension_names=[_DIMS[part] if _DIMS[part] == "agent" else f"{name}.{part}"],
+        )
     try:
         draft.rename(path)
     except OSError:  # another attempt was first; it wrote the same
@@ -52,13 +59,24 @@ def read(path: Path) -> Block:
         group = zarr.open_group(path, mode="r")
     except FileNotFoundError:
         raise FolderError(f"{path} holds no block of agents") from None
+    checks: Any = group.attrs.get("crc32", {})
     parts: dict[str, dict[str, NDArray[Any]]] = {}
     for key, array in group.arrays():
         name, _, part = key.partition(".")
-        parts.setdefault(name, {})[part or "values"] = np.asarray(array[:])
+        values = np.asarray(array[:])
+        if checks.get(key) != _check(values):
+            raise FolderError(f"{path / key} is damaged; restore it from a copy")
+        parts.setdefault(name, {})[part or "values"] = values
+    if len(checks) > sum(map(len, parts.values())):
+        raise FolderError(f"{path} is damaged: some of its arrays are gone")
     columns = {name: from_arrays(arrays) for name, arrays in parts.items()}
     first, n = group.attrs["first"], group.attrs["agents"]
     return Block(int(first), int(n), columns)  # type: ignore[arg-type]
+
+
+def _check(array: NDArray[Any]) -> int:
+    """Return the checksum of an array's values."""
+    return crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
 
 
 def text_column(values: NDArray[Any]) -> Texts:

@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, cast
 
-import dask
 import numpy as np
 from distributed import CancelledError
 from distributed.scheduler import KilledWorker
@@ -17,19 +16,23 @@ from distributed.scheduler import KilledWorker
 from daskagents import tasks
 from daskagents.errors import BudgetError, DaskAgentsError, RunError
 from daskagents.executors import Executor
-from daskagents.members import Step
+from daskagents.journal.attempt import Journaling
+from daskagents.journal.segments import journal_of, pack
+from daskagents.members import Members, Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.named import Named
+from daskagents.past import write_checkpoint
 from daskagents.plan import plan_each
 from daskagents.population import Population
 from daskagents.progress import Snapshot
+from daskagents.reads import AGAIN
 from daskagents.record import Record
 from daskagents.rounds import Rounds, fold, paths, remove
 from daskagents.session import Session, running
 from daskagents.store import Store
 from daskagents.tasks import Part, writing
-from daskagents.usage import Tally, Usage
+from daskagents.usage import Tally, Usage, read_tally
 from daskagents.values import Value
 from daskagents.workflow import Workflow
 
@@ -75,30 +78,54 @@ class Driver:
         checkpoint_every: int,
         max_failed: float,
         budget: Budget | None = None,
+        spent: Usage | None = None,
+        journal: Callable[[str], Journaling] | None = None,
         ahead: int = AHEAD,
         heed: Heed | None = None,
     ) -> None:
-        self.ahead, self.heed = ahead, heed
+        self.ahead, self.heed, self.past = ahead, heed, store.past
         self.session = Session(
-            executor, seed=seed, model=model, store=store, max_failed=max_failed, budget=budget
+            executor,
+            seed=seed,
+            model=model,
+            store=store,
+            max_failed=max_failed,
+            budget=budget,
+            spent=spent,
+            past=store.past,
+            journal=journal,
         )
         self.executor, self.store, self.checkpoint_every = executor, store, checkpoint_every
+        checkpoint = None if store.past is None else store.past.checkpoint
+        before = {} if checkpoint is None else checkpoint.state
         with writing(store.folder):
-            self.rounds = Rounds(store.rounds)
+            self.rounds = Rounds(store.rounds, before.get("rounds"))
+            if store.past is not None:
+                store.remove_pieces()  # of rounds that are computed again
         self.pending: list[Record] = []
-        self.yielded = self._last_cut = self.n_failed = self.replies = 0
-        self.usage = Tally()
-        self._models: set[str] = set()
-        self._unsaid: list[tuple[int, Tally]] = []
+        self.yielded, self._last_cut = 0, self.rounds.closed
+        self.n_failed, self.replies = before.get("n_failed", 0), before.get("replies", 0)
+        self.usage = read_tally(before.get("usage", ()))
+        self._models: set[str] = set(before.get("models", ()))
+        self._unsaid = [(number, read_tally(said)) for number, said in before.get("unsaid", ())]
+        self._unpacked: list[tuple[int, dict[int, str]]] = []
         self._folding: list[Any] | None = None
         self._folded = self._closed_at = self._started = time.monotonic()
 
     def read(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
-        """Compute what somebody reads, and write it down before it is handed over."""
+        """Compute what somebody reads, and write it down before it is handed over.
+
+        What was read before is handed back, but for what was too large to be written down.
+        """
+        reads = self.session.reads
+        if self.session.retracing:
+            first, found = reads.count, [reads.hand_back() for _ in _leaves(keys, keys)]
+            if not any(value is AGAIN for value in found):
+                return _nested(keys, iter(found))
+            reads.count = first
         values = self.executor.get(graph, keys, **kwargs)
-        for value in dask.core.flatten([values], (list, tuple)):
-            if isinstance(value, np.ndarray | np.generic | float | int | str):
-                self.store.note("read", value=value)
+        for value in _leaves(keys, values):
+            reads.note(value)
         return values
 
     def drive(self, workflow: Workflow, bound: Any) -> None:
@@ -111,6 +138,7 @@ class Driver:
                     for yielded in generator:
                         with writing(self.store.folder):
                             self._end_round(yielded)
+                self._check_end()
                 with writing(self.store.folder):
                     self._finish()
         except BaseException as error:
@@ -148,6 +176,9 @@ class Driver:
     def _end_round(self, yielded: Any) -> None:
         """Take what was yielded; close the rounds that are done, and wait for the oldest."""
         steps, self.session.steps = self.session.steps, []
+        if self.session.retracing:
+            self._retrace()
+            return
         record = Record(self.session, self.store, self.yielded, steps)
         record.take(yielded)
         self.session.direct.clear()
@@ -159,6 +190,36 @@ class Driver:
         if self.yielded - self._last_cut >= self.checkpoint_every:
             self._close_all()
             self._checkpoint()
+
+    def _retrace(self) -> None:
+        """Pass over a round that is in the results; after the last one, go on from its blocks."""
+        assert self.past is not None
+        checkpoint = self.past.checkpoint
+        assert checkpoint is not None
+        self.yielded += 1
+        self.session.epoch = self.yielded
+        if self.yielded < checkpoint.round:
+            return
+        if self.session.count != checkpoint.steps:
+            raise RunError(
+                f"the workflow took {self.session.count} steps in the first {checkpoint.round}"
+                f" rounds, and {checkpoint.steps} before; it goes another way than it did"
+            )
+        self.session.reads.count = checkpoint.reads
+        blocks: list[Any] = []
+        paths = [self.store.checkpoint(checkpoint.round, m.name, i) for m, i in self._every()]
+        if not self.store.shared:
+            blocks = [self.executor.scatter(tasks.load_state(path)) for path in paths]
+        self._go_on_from([(path, "") for path in paths], blocks or [None] * len(paths))
+        self.session.retracing = False
+
+    def _check_end(self) -> None:
+        """Raise a `RunError` if a workflow ends before the rounds are over that it has had."""
+        if self.session.retracing:
+            raise RunError(
+                f"the workflow ends after {self.yielded} rounds, and has had {self.rounds.closed}"
+                " before; ask for as many, or for more"
+            )
 
     def _is_done(self, record: Record) -> bool:
         return all(step.results or self.executor.done(step.bundles) for step in record.steps)
@@ -205,9 +266,21 @@ class Driver:
             step.bundles = []
         remove({str(part.piece) for part in parts} - paths(sources))
         said = {name: value.data for name, value in values.items()}
-        self.store.note("round", round=record.number, values=said, **own)
+        self.store.note("round", round=record.number, values=said, direct=record.direct(), **own)
+        self._unpacked += [
+            (step.number, self._accepted(step))
+            for step in record.steps
+            if any(part.attempt for part in step.results or ()) or self.past is not None
+        ]
         self.session.let_go(record.number)
         self._fold()
+
+    def _accepted(self, step: Step) -> dict[int, str]:
+        """Return which attempt counts at each block of a step, as far as one wrote answers."""
+        parts = zip(step.indexes, step.results or (), strict=True)
+        found = {index: part.attempt for index, part in parts if part.attempt}
+        before = self.past.done.get(step.number, {}) if self.past else {}
+        return before | found
 
     def _add_models(self, tally: Tally) -> None:
         """Say what each model took in each round, in a run that asks several."""
@@ -247,6 +320,12 @@ class Driver:
             self._folding = []
             for task in folds:
                 fold(task)
+        journal = journal_of(self.store.folder)
+        rows = [(journal, step, accepted) for step, accepted in self._unpacked]
+        self._unpacked = []
+        if rows:
+            name = f"pack-{self.session.token}-{self.rounds.closed}-{time.monotonic_ns()}"
+            self._folding += self.executor.submit(plan_each(name, pack, rows))
 
     def _finish_fold(self) -> None:
         self.executor.gather(self._folding or [])
@@ -256,7 +335,7 @@ class Driver:
     def _checkpoint(self, *, last: bool = False) -> None:
         """Write all blocks, and go on from what was written, so that the past can be let go."""
         self._last_cut = self.yielded
-        every = [(m, i) for m in self.session.members.values() for i in range(len(m.handles))]
+        every = self._every()
         paths = [self.store.checkpoint(self.yielded, m.name, i) for m, i in every]
         rows = [
             (m.handles[i], path if self.store.shared else None)
@@ -270,14 +349,46 @@ class Driver:
                 tasks.write_state(block, path)
                 block = self.executor.scatter(tasks.load_state(path))
             blocks.append(block)
+        if not self.store.temporary:
+            self._make_resumable()
         self.store.note("checkpoint", round=self.yielded)
         self.store.prune()
         if last:
             return
         where = [(path, address) for path, (_, address) in zip(paths, written, strict=True)]
-        for (m, i), handle in zip(every, self.executor.reload(where, blocks), strict=True):
+        self._go_on_from(where, blocks)
+
+    def _every(self) -> list[tuple[Members, int]]:
+        """Return all blocks: of which population, and which."""
+        return [(m, i) for m in self.session.members.values() for i in range(len(m.handles))]
+
+    def _go_on_from(self, where: list[tuple[str, str]], blocks: list[Any]) -> None:
+        """Let the next steps go on from blocks that are written."""
+        handles = self.executor.reload(where, blocks)
+        for (m, i), handle in zip(self._every(), handles, strict=True):
             m.handles[i] = handle
         self.session.cut, self.session.generation = self.session.count, self.yielded
+
+    def _make_resumable(self) -> None:
+        """Bring all rounds into the results, and write down what a run needs that goes on."""
+        if self._folding is not None:
+            self._finish_fold()
+        self.rounds.write_values()
+        self._start_fold(last=True)
+        self._finish_fold()
+        state = {
+            "round": self.yielded,
+            "steps": self.session.count,
+            "reads": self.session.reads.count,
+            "tail": len(self.session.steps),
+            "rounds": self.rounds.state(),
+            "usage": self.usage.plain(),
+            "n_failed": self.n_failed,
+            "replies": self.replies,
+            "models": sorted(self._models),
+            "unsaid": [(number, tally.plain()) for number, tally in self._unsaid],
+        }
+        write_checkpoint(self.store.generation(self.yielded), state)
 
     def _finish(self) -> None:
         """End a run whose workflow has ended."""
@@ -341,6 +452,20 @@ class Driver:
             self.n_failed + sum(failed for _, failed, _ in live),
             time.monotonic() - self._started,
         )
+
+
+def _leaves(keys: Any, values: Any) -> Iterator[Any]:
+    """Yield the values that belong to nested keys."""
+    if isinstance(keys, list):
+        for key, value in zip(keys, values, strict=True):
+            yield from _leaves(key, value)
+    else:
+        yield values
+
+
+def _nested(keys: Any, values: Iterator[Any]) -> Any:
+    """Return values nested as keys are."""
+    return [_nested(key, values) for key in keys] if isinstance(keys, list) else next(values)
 
 
 def _known(numbers: dict[str, Any]) -> dict[str, Any]:

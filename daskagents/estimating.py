@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from daskagents.errors import UsageError
 from daskagents.models.chosen import as_model
 from daskagents.population import Population
-from daskagents.running import execute
+from daskagents.running import Settings, execute
 from daskagents.sampling import stratified
 from daskagents.usage import Usage
 from daskagents.workflow import Workflow, bind
@@ -194,17 +194,15 @@ def estimate(
     def shortly(*given: Any, **more: Any) -> Iterator[Any]:
         yield from islice(workflow(*given, **more), _ROUNDS)
 
-    execute(
-        shortly,
-        bound,
+    settings = Settings(
         client=client,
         model=as_model(model),
         seed=seed,
-        budget=None,
         max_failed=_MAX_FAILED,
         progress=False,
         heed=heed,
     )
+    execute(shortly, bound, settings)
     if not isinstance(rounds, int):
         if len(seconds) == _ROUNDS:
             raise UsageError(

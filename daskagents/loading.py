@@ -65,7 +65,7 @@ def load(target: str) -> Program:
         near = did_you_mean(file.name, (p.name for p in file.parent.glob("*.py")))
         raise UsageError(f"{path}: {what}{near}")
     file = file.resolve()
-    module = _import(file)
+    module = import_file(file)
     return Program(file, module, _pick(module, file, name))
 
 
@@ -82,7 +82,7 @@ def split_target(target: str) -> tuple[str, str]:
     return (path, name) if colon and name.isidentifier() else (target, "")
 
 
-def _import(file: Path) -> types.ModuleType:
+def import_file(file: Path) -> types.ModuleType:
     """Import a file as a module called like it."""
     name, folder = file.stem, str(file.parent)
     known = sys.modules.get(name)

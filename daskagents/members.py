@@ -29,6 +29,7 @@ class Members:
     handles: list[Any]
     model: str = ""
     named: bool = False
+    journaled: bool = False
 
     @property
     def n(self) -> int:
@@ -62,6 +63,7 @@ class Step:
     form: Form | None = None
     bundles: list[Any] = field(default_factory=list)
     results: list[Part] | None = None
+    kept: bool = False
 
     @property
     def addressed(self) -> int:

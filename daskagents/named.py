@@ -7,9 +7,11 @@ from typing import Any
 
 from daskagents import html
 from daskagents.agent import Agent
+from daskagents.block import Said
 from daskagents.errors import AgentError, UsageError
 from daskagents.models.base import Model
 from daskagents.models.describe import describe_model
+from daskagents.past import LOST, NotStoredError
 from daskagents.population import Population
 from daskagents.replies import hear
 from daskagents.session import Session
@@ -29,7 +31,11 @@ class LazyMessage:
 
     def _enter(self, session: Session) -> Any:
         """Return what enters a step: a handle, or the value if it is from before a checkpoint."""
-        if session is self._session and self._step >= session.cut:
+        if self._said is LOST and not session.retracing:
+            if self._read is None:
+                raise NotStoredError
+            return Said(*self._read, self.name)
+        if session is self._session and (self._step >= session.cut or session.retracing):
             return self._said
         (said,) = self._session.executor.gather([self._said])
         return said
@@ -70,7 +76,7 @@ class LazyMessage:
 
     @property
     def _waits(self) -> bool:
-        return not self._session.executor.done([self._said])
+        return self._said is not LOST and not self._session.executor.done([self._said])
 
 
 class Named:

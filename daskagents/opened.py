@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import xarray as xr
 
 from daskagents import html
+from daskagents.journal.reading import as_dataset, conversation_of, usage_of
+from daskagents.journal.segments import journal_of
+from daskagents.message import Message
 from daskagents.rounds import open_rounds
 from daskagents.store import read_about
 
@@ -42,11 +46,52 @@ class OpenRun:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """Model calls, tokens, retries and cost, of all rounds together."""
+        """Model calls, tokens, retries and cost, of all rounds together.
+
+        From the journal, which has all that was answered, those of rounds that are not over too.
+        """
         names = ("calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries", "cost")
+        if journal_of(self.folder).is_dir():
+            return {name: getattr(usage_of(self.folder), name) for name in names}
         found = self.results
         sums = {name: found[name].values.sum() if name in found else 0 for name in names}
         return {name: float(v) if name == "cost" else int(v) for name, v in sums.items()}
+
+    def journal(
+        self, round: int | Iterable[int] | None = None, agent: int | None = None
+    ) -> xr.Dataset:
+        """Return what models were asked and answered: a row for each chat.
+
+        Parameters
+        ----------
+        round
+            Which rounds; None for all.
+        agent
+            Whose chats; None for those of all agents.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``chat``: where it was (round, step, population, agent, call), the request as a
+            text, the answer or the error, model and endpoint, what it took, when it began (seconds
+            since the epoch) and its seconds. Chats of a round that is not over have round -1.
+        """
+        rounds = None if round is None else {round} if isinstance(round, int) else set(round)
+        return as_dataset(self.folder, rounds, agent)
+
+    def conversation(self, agent: int, population: str | None = None) -> list[Message]:
+        """Return what one agent was asked, and what it was answered, in order.
+
+        What an agent remembers and sends along again is left out.
+
+        Parameters
+        ----------
+        agent
+            Its id.
+        population
+            Of which population, where several have asked a model.
+        """
+        return conversation_of(self.folder, agent, population)
 
     def __repr__(self) -> str:
         workflow, found = self.about.get("workflow", {}).get("name", "?"), self._found()

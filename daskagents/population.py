@@ -309,8 +309,12 @@ class Population:
         columns = {name: column.take(rows) for name, column in table.columns.items()}
         whole.table = Table(len(rows), columns)
         whole.bounds = np.arange(len(rows) + 1)
-        whole._frame = make_frame(whole.table, self.cls.__fields__, self.dim, whole.bounds)
+        whole._reframe()
         return whole
+
+    def _reframe(self) -> None:
+        """Make the coordinates anew, from the table."""
+        self._frame = make_frame(self.table, self.cls.__fields__, self.dim, self.bounds)
 
     def _join(self, name: str = "", session: Session | None = None) -> tuple[Session, Members]:
         """Bring the population into the session of the run, or of the current client."""

@@ -175,6 +175,14 @@ class Record:
                 found.setdefault(dim, {}).setdefault(flag, []).extend(pieces(step, "failed"))
         return found
 
+    def direct(self) -> dict[str, tuple[int, str]]:
+        """Return which variables are a step's replies as they are: of which, and of what name."""
+        return {
+            name: (variable.source[0].number, variable.source[1])
+            for name, variable in self.agents.items()
+            if not isinstance(variable.source, Written)
+        }
+
     def _pieces(self, name: str, variable: Variable) -> list[Source]:
         if not isinstance(variable.source, Written):
             return pieces(*variable.source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,9 +22,12 @@ from daskagents.fields import Field
 from daskagents.members import Members, Step, address
 from daskagents.message import Message
 from daskagents.session import Session
+from daskagents.stored import lost_array, stored_array
 from daskagents.table import Table
 from daskagents.tasks import Sealed, pick_reply, pick_state, seal
 
+#: What differs in the names of layers from one life of a run to the next.
+_TOKEN = re.compile(r"-[0-9a-f]{10}(-.*)?$|-[0-9a-f]{32}$|^(stored|(lost-)?(step|state))-")
 #: Texts longer than this on average are kept in chunks where they are a coordinate.
 _LONG = 64
 #: Contents that travel as they are.
@@ -57,6 +61,9 @@ def replies_of(session: Session, step: Step) -> xr.Dataset | xr.DataArray:
     arrays = {}
     for name, kind in step.form.kinds:
         dtype = np.dtype(np.float64) if kind == "number" else np.dtypes.StringDType()
+        if session.retracing:
+            arrays[name] = stored_array(session, step, name, dtype)
+            continue
         arrays[name] = bundles.map_blocks(
             pick_reply, name, kind, limit, dtype=dtype, meta=np.empty(0, dtype)
         )
@@ -106,6 +113,8 @@ def states_of(session: Session, members: Members, rows: NDArray[np.int64] | None
 
 def _bundles(session: Session, name: str, handles: Sequence[Any], counts: Sequence[int]) -> Array:
     """Return results as the chunks of an array, to be mapped over."""
+    if session.retracing:
+        return lost_array(name, counts)
     graph = session.executor.chunks([(name, at) for at in range(len(handles))], handles)
     return Array(graph, name, (tuple(counts),), meta=np.empty(0))
 
@@ -145,7 +154,7 @@ def _hear_array(
             message = said(content.item())
             return [message] * len(indexes), _digest(message)
         (handle,) = session.carry(content.data)
-        return [handle] * len(indexes), f"lazy {content.data.name}"
+        return [handle] * len(indexes), _lazy_digest(content.data)
     if content.dims != (members.dim,):
         if members.dim in content.dims:
             raise UsageError(
@@ -163,7 +172,7 @@ def _hear_array(
     array = content.data
     if array.chunks != chunks:
         array = array.rechunk(chunks)
-    return session.carry(array), f"lazy {array.name}"
+    return session.carry(array), _lazy_digest(array)
 
 
 def _aligned(
@@ -220,6 +229,13 @@ def _plain(content: Any) -> Any:
         values = np.asarray(content).tolist()
         return _plain(values) if isinstance(values, list) else values
     return content
+
+
+def _lazy_digest(array: Array) -> str:
+    """Return a digest of how a lazy array is made, the same in each life of a run."""
+    made = {_TOKEN.sub("", layer) for layer in array.dask.layers}
+    made -= {"pick_reply", "pick_state"}
+    return _hash(f"{sorted(made)} {array.dtype} {array.chunks}".encode())
 
 
 def _digest(value: Any) -> str:

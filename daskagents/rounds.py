@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +142,19 @@ class _Axis:
     open: list[dict[str, list[Source]]] = field(default_factory=list)
     whole: int = 0
 
+    def complete(self) -> int:
+        """Return how many of the open rounds are of windows that are complete."""
+        end = self.first + len(self.open)
+        return max(0, end - end % self.window - self.first)
+
+    def windows(self) -> Iterator[tuple[int, int]]:
+        """Yield where each window begins and ends among the open rounds."""
+        at = 0
+        while at < len(self.open):
+            end = min(len(self.open), at + self.window - (self.first + at) % self.window)
+            yield at, end
+            at = end
+
 
 class Rounds:
     """The results of a run while it writes them. Only the client touches their metadata.
@@ -149,17 +163,51 @@ class Rounds:
     ----------
     folder
         Where the Zarr group is made.
+    state
+        What `Rounds.state` returned, of a run that goes on from there.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, state: dict[str, Any] | None = None) -> None:
         self.folder = folder
-        self.group = zarr.create_group(folder, attributes={"rounds": 0})
         self.axes: dict[str, _Axis] = {}
         self.values = Values()
         self._coords: dict[str, str] = {}
         self.closed = 0
         self._capacity = self._folding = self._written = 0
+        if state is None:
+            self.group = zarr.create_group(folder, attributes={"rounds": 0}, overwrite=True)
+        else:
+            self.group = zarr.open_group(folder, mode="r+")
+            self._restore(state)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on from here, as JSON has it; all rounds must be folded."""
+        axes = {
+            dim: {"owner": axis.owner, "n": axis.n, "kinds": axis.kinds}
+            for dim, axis in self.axes.items()
+        }
+        return {
+            "closed": self.closed,
+            "axes": axes,
+            "coords": self._coords,
+            "values": self.values.state(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state: what was written after it is removed."""
+        self.closed = self._written = state["closed"]
+        self._coords = state["coords"]
+        for dim, axis in state["axes"].items():
+            kinds, n = axis["kinds"], axis["n"]
+            self.axes[dim] = _Axis(axis["owner"], n, window(n), kinds, self.closed)
+        self.values.restore(self.group, state["values"], self.closed)
+        known = {*self._coords, *self.values.names, *self.values.labels}
+        known |= {name for axis in self.axes.values() for name in axis.kinds}
+        for name in set(self.group) - known:
+            del self.group[name]
+        self._resize(self.closed)
+        self.group.attrs.update(rounds=self.closed, order=self._order())
 
     def add_axis(self, dim: str, owner: str, frame: xr.Dataset) -> None:
         """Make room for a population: its ids, and its columns as coordinates."""
@@ -170,10 +218,8 @@ class Rounds:
                     f" {dim!r}; give each a name of its own: da.Population(..., name={owner!r})"
                 )
             return
-        n, size = frame.sizes[dim], window(frame.sizes[dim])
-        # from where a window begins, so that no two fold tasks write one chunk
-        first = self.closed // size * size
-        self.axes[dim] = _Axis(owner, n, size, {}, first, [{}] * (self.closed - first))
+        n = frame.sizes[dim]
+        self.axes[dim] = _Axis(owner, n, window(n), {}, self.closed)
         taken = {*self.values.names, *self.values.labels}
         for name, values in frame.coords.items():
             if name in taken:
@@ -252,12 +298,11 @@ class Rounds:
         found = []
         self._folding = self.closed
         for axis in self.axes.values():
-            axis.whole = len(axis.open) - (0 if last else len(axis.open) % axis.window)
-            for at in range(0, len(axis.open), axis.window):
-                rounds = axis.open[at : at + axis.window]
+            axis.whole = len(axis.open) if last else axis.complete()
+            for at, end in axis.windows():
                 for start in range(0, axis.n, SPAN):
                     span = (start, min(axis.n, start + SPAN))
-                    part = [_inside(sources, span) for sources in rounds]
+                    part = [_inside(sources, span) for sources in axis.open[at:end]]
                     if axis.kinds and any(part):
                         first = axis.first + at
                         found.append(Fold(str(self.folder), first, span, dict(axis.kinds), part))
@@ -265,7 +310,7 @@ class Rounds:
 
     def full(self) -> bool:
         """Whether some window of rounds is complete."""
-        return any(len(axis.open) >= axis.window for axis in self.axes.values())
+        return any(axis.complete() for axis in self.axes.values())
 
     def folded(self) -> set[str]:
         """Say that the last `folds` are written; return the files that are not needed any more."""

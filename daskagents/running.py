@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,8 @@ from daskagents.cluster import connect
 from daskagents.driver import AHEAD, Driver, Heed
 from daskagents.errors import UsageError
 from daskagents.executors import Cluster, Executor, Here
+from daskagents.journal.attempt import Journaling, Sync
+from daskagents.journal.reading import usage_of
 from daskagents.loop import patient_gc
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
@@ -22,7 +25,9 @@ from daskagents.models.chosen import as_model
 from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
 from daskagents.named import Named
+from daskagents.past import NotStoredError
 from daskagents.population import Population, check_choice
+from daskagents.program import check_program, describe_program, describe_value
 from daskagents.progress import Progress
 from daskagents.projection import rounds_ahead
 from daskagents.reading import reading
@@ -31,8 +36,43 @@ from daskagents.session import MAX_FAILED
 from daskagents.store import Store
 from daskagents.workflow import Workflow, bind, describe_workflow
 
-#: Bytes up to which the result of a run without a directory is held in memory.
-_IN_MEMORY = 1 << 28
+#: Bytes up to which the result of a run is held in memory: without a directory, and with one.
+_IN_MEMORY, _SMALL = 1 << 28, 1 << 24
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is made: what `run` is given besides the workflow and its arguments.
+
+    Parameters
+    ----------
+    client, model, seed, out, checkpoint_every, max_failed, budget, progress, resume, accept_changes
+        As for `run`.
+    sync
+        What `run` calls ``fsync``.
+    heed
+        Is told of each round.
+    source, on_miss
+        The run directory whose answers are replayed, and what to do where it has none.
+    """
+
+    client: Any = None
+    model: Model | None = None
+    seed: int = 0
+    out: str | Path | None = None
+    checkpoint_every: int = 20
+    max_failed: float = MAX_FAILED
+    budget: Budget | None = None
+    progress: bool | None = None
+    resume: bool = False
+    accept_changes: bool = False
+    sync: Sync = "batch"
+    heed: Heed | None = None
+    source: str = ""
+    on_miss: Literal["error", "call"] = "error"
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 def run(
@@ -42,9 +82,13 @@ def run(
     model: Any = None,
     seed: int = 0,
     out: str | Path | None = None,
+    resume: bool = False,
+    accept_changes: bool = False,
     checkpoint_every: int = 20,
     max_failed: float = MAX_FAILED,
+    on_failure: Literal["keep", "stop"] = "keep",
     budget: Budget | None = None,
+    fsync: Sync = "batch",
     progress: bool | None = None,
     **options: Any,
 ) -> xr.Dataset:
@@ -70,12 +114,25 @@ def run(
     out
         The run directory, new or empty; None makes a temporary one that lives as long as the
         result.
+    resume
+        Whether to go on with the run that `out` holds, if it holds one: after a kill, a failure or
+        a spent budget, or for more rounds. What was computed is not computed again, and no answer
+        of a model is asked for again.
+    accept_changes
+        Whether to go on although the program, the agents or the seed have changed since.
     checkpoint_every
         Rounds between two checkpoints of the agents' state.
     max_failed
         Largest fraction of the addressed agents that may fail in a step before the run stops.
+    on_failure
+        ``"keep"``: an agent that fails keeps its state, and the run goes on up to `max_failed`;
+        ``"stop"``: the run stops at the first.
     budget
         What all models may spend together, as ``da.Budget(tokens=1_000_000)``; then the run stops.
+        One that is resumed keeps what it had spent.
+    fsync
+        When the disk itself is to have an answer, and not only the operating system, which a kill
+        of processes does not touch: within 50 ms, before it is used (``"each"``) or ``"never"``.
     progress
         Whether to show progress; by default where standard error is a terminal or a notebook.
 
@@ -115,88 +172,124 @@ def run(
     {'round': 3, 'agent': 1000}
 
     """
-    return execute(
-        workflow,
-        bind(workflow, args, options),
+    if on_failure not in ("keep", "stop"):
+        raise UsageError(f"on_failure is {on_failure!r}; give 'keep' or 'stop'")
+    settings = Settings(
         client=client,
         model=as_model(model),
         seed=seed,
         out=out,
         checkpoint_every=checkpoint_every,
-        max_failed=max_failed,
+        max_failed=0.0 if on_failure == "stop" else max_failed,
         budget=budget,
         progress=progress,
+        resume=resume,
+        accept_changes=accept_changes,
+        sync=fsync,
     )
+    return execute(workflow, bind(workflow, args, options), settings)
 
 
-def execute(
-    workflow: Workflow,
-    bound: Any,
-    *,
-    client: Any,
-    model: Model | None,
-    seed: int,
-    budget: Budget | None,
-    out: str | Path | None = None,
-    checkpoint_every: int = 20,
-    max_failed: float = MAX_FAILED,
-    progress: bool | None = None,
-    heed: Heed | None = None,
-) -> xr.Dataset:
-    """Run a workflow with the arguments that it was bound to; `heed` is told of each round."""
-    _check_options(seed, checkpoint_every, max_failed, budget)
+def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
+    """Run a workflow with the arguments that it was bound to."""
+    model, budget = settings.model, settings.budget
     populations = list(populations_in(bound.arguments))
     for population in populations:
         if model is not None and population.model is None and waits(population.cls):
             check_choice(population.cls, population.table, model)
-    _check_models([model, *(population.model for population in populations)], budget)
-    store = Store(out)
+    if not settings.source or settings.on_miss == "call":
+        _check_models([model, *(population.model for population in populations)], budget)
+    store = Store(settings.out, resume=settings.resume)
     try:
+        program = describe_program(store.folder, workflow, bound.arguments)
+        if store.past is not None and not settings.accept_changes:
+            check_program(store.about, store.folder, program, int(settings.seed))
         with ExitStack() as entered:
-            executor = entered.enter_context(_executor(client))
-            ahead = rounds_ahead(populations, executor.memory(), AHEAD)
-            driver = Driver(
-                executor,
-                store,
-                model=model,
-                seed=int(seed),
-                checkpoint_every=checkpoint_every,
-                max_failed=max_failed,
-                budget=budget,
-                ahead=ahead,
-                heed=heed,
-            )
-            entered.enter_context(reading(driver.read))
-            store.begin(
-                workflow=describe_workflow(workflow, bound.arguments),
-                id=driver.session.token,
-                model=describe_model(model and stack(model, budget)),
-                seed=int(seed),
-                checkpoint_every=checkpoint_every,
-                max_failed=max_failed,
-                budget=None if budget is None else budget.limits,
-            )
-            store.shared = executor.sees(str(store.folder / "run.json"))
-            with Progress(driver.snapshot, progress, bound.arguments.get("rounds")):
-                driver.drive(workflow, bound)
+            executor = entered.enter_context(_executor(settings.client))
+            try:
+                _drive(executor, store, workflow, bound, settings, program)
+            except NotStoredError:  # so all is computed again, with the answers that are there
+                assert store.past is not None
+                store.past.checkpoint = None
+                _drive(executor, store, workflow, bound, settings, program)
     except BaseException:
         if store.temporary or not store.begun:
             store.remove()
+        else:
+            store.close()
         raise
     return _result(store)
 
 
-def _check_options(
-    seed: int, checkpoint_every: int, max_failed: float, budget: Budget | None
+def _drive(
+    executor: Executor,
+    store: Store,
+    workflow: Workflow,
+    bound: Any,
+    settings: Settings,
+    program: dict[str, Any],
 ) -> None:
+    """Drive a workflow to its end, once."""
+    model, budget, past = settings.model, settings.budget, store.past
+    journaling = Journaling(
+        "" if settings.source and store.temporary else str(store.folder),
+        "",
+        settled=past.settled if past is not None else 0,
+        source=settings.source,
+        on_miss=settings.on_miss if settings.source or past is None else _on_miss(settings),
+        sync=settings.sync,
+    )
+    driver = Driver(
+        executor,
+        store,
+        model=model,
+        seed=int(settings.seed),
+        checkpoint_every=settings.checkpoint_every,
+        max_failed=settings.max_failed,
+        budget=budget,
+        spent=usage_of(store.folder) if past is not None else None,
+        journal=lambda life: replace(journaling, life=life),
+        ahead=rounds_ahead(list(populations_in(bound.arguments)), executor.memory(), AHEAD),
+        heed=settings.heed,
+    )
+    with reading(driver.read):
+        store.begin(
+            workflow=describe_workflow(workflow, bound.arguments),
+            program=program,
+            id=driver.session.token,
+            model=describe_model(model and stack(model, budget)),
+            model_made_with=model and describe_value(model),
+            seed=int(settings.seed),
+            checkpoint_every=settings.checkpoint_every,
+            max_failed=settings.max_failed,
+            budget=None if budget is None else budget.limits,
+        )
+        store.shared = executor.sees(str(store.folder / "run.json"))
+        with Progress(driver.snapshot, settings.progress, bound.arguments.get("rounds")):
+            driver.drive(workflow, bound)
+
+
+def _on_miss(settings: Settings) -> Literal["error", "call"]:
+    """Return what is done where an answer should be there, in a run that goes on."""
+    return "call" if settings.accept_changes else "error"
+
+
+def _check(settings: Settings) -> None:
+    """Raise a `UsageError` if something is asked for wrongly."""
+    seed, every = settings.seed, settings.checkpoint_every
+    max_failed, budget = settings.max_failed, settings.budget
     if budget is not None and not isinstance(budget, Budget):
         raise UsageError(f"budget is {budget!r}; give a Budget, as da.Budget(tokens=1_000_000)")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise UsageError(f"seed is {seed!r}; a seed is an int")
-    if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
-        raise UsageError(f"checkpoint_every is {checkpoint_every!r}; give a number of rounds")
+    if not isinstance(every, int) or every < 1:
+        raise UsageError(f"checkpoint_every is {every!r}; give a number of rounds")
     if not isinstance(max_failed, int | float) or not 0 <= max_failed <= 1:
         raise UsageError(f"max_failed is {max_failed!r}; it is a fraction from 0 to 1")
+    if settings.sync not in ("batch", "each", "never"):
+        raise UsageError(f"fsync is {settings.sync!r}; give 'batch', 'each' or 'never'")
+    if settings.resume and settings.out is None:
+        raise UsageError("resume=True goes on with the run in a folder: give it as `out`")
 
 
 @contextmanager
@@ -239,7 +332,7 @@ def _check_models(models: Iterable[Model | None], budget: Budget | None) -> None
 
 def _result(store: Store) -> xr.Dataset:
     found = open_rounds(store.folder, temporary=store.temporary)
-    if store.temporary and found.nbytes < _IN_MEMORY:
+    if found.nbytes < (_IN_MEMORY if store.temporary else _SMALL):
         # here: workers need not see this folder, and it would take them longer
         return found.load(scheduler="threads")
     return found

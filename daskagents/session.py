@@ -7,7 +7,7 @@ import threading
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -27,12 +27,15 @@ from daskagents.columns import Column
 from daskagents.errors import RunError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
+from daskagents.journal.attempt import Journaling
 from daskagents.members import Members, Step, address
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
+from daskagents.past import LOST, NotStoredError, Past, check_stored
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
+from daskagents.reads import AGAIN, Reads
 from daskagents.store import Store
 from daskagents.tasks import Part, Place
 from daskagents.usage import Usage
@@ -64,6 +67,13 @@ class Session:
         Largest fraction of the addressed agents that may fail in a step.
     budget
         What all models may spend together.
+    spent
+        What was spent of it before.
+    past
+        What the run did before, of one that goes on. As long as `retracing` holds, steps are not
+        run but compared with it.
+    journal
+        Returns how answers are written down, given the token of this session.
 
     """
 
@@ -76,10 +86,15 @@ class Session:
         store: Store | None = None,
         max_failed: float = MAX_FAILED,
         budget: Budget | None = None,
+        spent: Usage | None = None,
+        past: Past | None = None,
+        journal: Callable[[str], Journaling] | None = None,
     ) -> None:
         self.executor, self.seed, self.model, self.store = executor, seed, model, store
-        self.max_failed, self.budget = max_failed, budget
+        self.max_failed, self.budget, self.spent = max_failed, budget, spent
+        self.past, self.retracing = past, past is not None and past.round > 0
         self.token = uuid.uuid4().hex[:10]
+        self._journal = journal and journal(self.token)
         self.members: dict[str, Members] = {}
         self.steps: list[Step] = []
         self.count = 0
@@ -93,6 +108,7 @@ class Session:
         self._under_way: set[int] = set()
         self._news = threading.Condition()
         self.closed = False
+        self.reads = Reads(store, past)
         self._open = ExitStack()
         self._open.enter_context(executor.keeping(self.topic))
         self._open.enter_context(executor.hearing(self.topic, self._hear))
@@ -146,19 +162,26 @@ class Session:
     ) -> Members:
         """Bring a population in: plan its first blocks."""
         asked = model if model is not None else self.model
-        asked = asked and stack(asked, self.budget)
+        asked = asked and stack(asked, self.budget, self.spent)
         charter = Charter(cls, name, self.seed, asked)
         blob = self.executor.seal(charter)
         (handle,) = self.executor.submit(
             plan_each(f"charter-{self.token}-{name}", tasks.same, [(blob,)])
         )
         given = self._given(name, bounds, columns)
-        plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)
-        handles = self.executor.submit(plan)
+        handles: list[Any] = [LOST] * (len(bounds) - 1)
+        if not self.retracing:
+            plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)
+            handles = self.executor.submit(plan)
         said = describe_model(model and asked)
         members = Members(cls, name, dim, bounds, frame, blob, handle, handles, said)
+        members.journaled = asked is not None and not (self._is_temporary and asked.repeats)
         self.members[name] = members
         return members
+
+    @property
+    def _is_temporary(self) -> bool:
+        return self.store is None or self.store.temporary
 
     def _given(self, name: str, bounds: NDArray[np.int64], columns: dict[str, Column]) -> list[Any]:
         """Return, per block, where its given columns are: on disk, or sent."""
@@ -189,20 +212,23 @@ class Session:
         function = behaviour(members.cls, method)
         key = (members.cls, method)
         members.named = members.named or named
-        form = self.forms.get(key) or declared_form(function)
+        form = self.forms.get(key) or declared_form(function) or self._past_form(members, method)
         indexes, counts, masks = address(members.bounds, rows)
         step = Step(self.count, members, method, rows, indexes, counts, masks, form)
         self.count += 1
+        said = {
+            "population": members.name,
+            "method": method,
+            "agents": step.addressed,
+            "input": digest,
+        }
+        if self.past is not None:
+            self.past.check_step(step.number, said)
+        if self.retracing:
+            return step
         if self.store is not None:
             self._under_way.add(step.number)
-            self.store.note(
-                "step",
-                step=step.number,
-                population=members.name,
-                method=method,
-                agents=step.addressed,
-                input=digest,
-            )
+            self.store.note("step", step=step.number, round=self.epoch, **said)
         calls = [
             BlockCall(index, members.handles[index], heard, mask)
             for index, heard, mask in zip(indexes, heards, masks, strict=True)
@@ -225,6 +251,12 @@ class Session:
             self.steps.append(step)
         return step
 
+    def _past_form(self, members: Members, method: str) -> Form | None:
+        """Return the form of replies that a run that goes on has seen before."""
+        if self.past is None:
+            return None
+        return self.past.forms.get((members.cls.__qualname__, method))
+
     def _start(self, step: Step, calls: Sequence[BlockCall], offset: int) -> None:
         """Submit the tasks of some blocks of a step."""
         if not calls:
@@ -235,13 +267,17 @@ class Session:
             step.members.charter,
             calls,
             Call(step.number, step.method, step.form),
-            Place(self.topic, step.number, 0, folder, shared),
+            Place(self.topic, step.number, 0, folder, shared, self._journal_of(step, shared)),
             offset,
         )
         bundles = self.executor.submit(plan)
         for call, bundle in zip(calls, bundles, strict=True):
             step.members.handles[call.index] = bundle
         step.bundles += bundles
+
+    def _journal_of(self, step: Step, shared: bool) -> Journaling | None:
+        """Return how the answers that a step gets are written down; None where they are not."""
+        return self._journal if self._journal and shared and step.members.journaled else None
 
     def name_of(self, step: Step) -> str:
         """Return the name of the array whose chunks are the results of a step."""
@@ -268,8 +304,6 @@ class Session:
         """
         if step.results is None:
             step.results = self._parts(step, range(len(step.bundles)))
-            if self.store is not None:
-                self.store.keep_pieces(step.number, step.results)
             with self._news:
                 self._under_way.discard(step.number)
                 for index in step.indexes:
@@ -278,6 +312,10 @@ class Session:
         failed = sum(part.failed for part in step.results)
         if failed > self.max_failed * step.addressed:
             raise RunError(self._too_many(step, failed))
+        if self.store is not None and not step.kept:
+            # not before: what failed in a step that stops the run is tried anew when it goes on
+            self.store.keep_pieces(step.number, step.indexes, step.results)
+            step.kept = True
         return step.results
 
     def _parts(self, step: Step, places: Sequence[int]) -> list[Part]:
@@ -309,6 +347,9 @@ class Session:
 
     def settle(self, array: Array) -> list[Any]:
         """Return handles of the chunks of a lazy array, computed once however often it is used."""
+        if self.retracing:
+            return [LOST] * array.npartitions
+        check_stored(array.dask.layers)
         if array.name not in self._settled:
             self._settled[array.name] = (self.epoch, self.executor.settle(array))
         return self._settled[array.name][1]
@@ -347,6 +388,8 @@ class Session:
 
         They are in the graph or in the run directory, so that a lost worker takes none along.
         """
+        if self.retracing:
+            return [LOST] * len(parts)
         name = f"sent-{self.token}-{self.count}"
         if sum(part.nbytes for part in parts) < _LIGHT:
             plan = plan_each(name, tasks.same, [(part,) for part in parts])
@@ -387,13 +430,19 @@ class Session:
 
     def read_said(self, said: Any) -> Said:
         """Wait for what a named agent said, and write down that the workflow read it."""
+        if self.retracing:
+            before = self.reads.hand_back()
+            if before is AGAIN:
+                raise NotStoredError
+            return Said(before["content"], failure=before["failure"])
         (found,) = self.executor.gather([said])
-        if self.store is not None:
-            self.store.note("read", value=found.content)
+        self.reads.note({"content": found.content, "failure": found.failure})
         return found  # type: ignore[no-any-return]
 
     def said(self, step: Step, name: str) -> Any:
         """Return a handle of what a named agent says in a step."""
+        if self.retracing:
+            return LOST
         plan = plan_each(f"said-{self.name_of(step)}", tasks.said, [(step.bundles[0], name)])
         return self.executor.submit(plan)[0]
 

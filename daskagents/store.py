@@ -3,11 +3,13 @@
 ::
 
     run.json       what is run: workflow, parameters, seed, populations, versions, how it ended
-    events.jsonl   in order: each step with a digest of its input and the attempt that counts,
-                   each value the workflow read, each round closed
+    run.lock       who writes it
+    events.jsonl   in order: each step with a digest of its input and the attempts that count,
+                   each value the workflow read, each round closed; a line each, with a checksum
     rounds.zarr/   the results, which `xr.open_zarr` opens
     populations/   the columns that were given, block by block (Zarr)
     checkpoints/   the last two generations of every block (Zarr)
+    journal/       every answer of a model, by step, block and attempt
     steps/         what tasks replied in rounds not yet folded into rounds.zarr, by attempt
     rounds/        the same for what the workflow made of replies
 
@@ -37,6 +39,9 @@ from daskagents import __version__, blocks
 from daskagents.block import Block
 from daskagents.columns import Column
 from daskagents.errors import FolderError
+from daskagents.events import line_of
+from daskagents.lock import Lock
+from daskagents.past import Past, read_past
 from daskagents.tasks import Part, writing
 
 _VERSIONS = ("dask", "distributed", "numpy", "xarray", "zarr")
@@ -50,22 +55,40 @@ class Store:
     ----------
     out
         The folder; it is made, and must hold no run. None makes a temporary one.
+    resume
+        Whether to go on with the run that the folder holds, if it holds one.
+
+    Attributes
+    ----------
+    past : Past or None
+        What the run did before, of one that goes on.
+    about : dict
+        What ``run.json`` says.
 
     """
 
-    def __init__(self, out: str | os.PathLike[str] | None) -> None:
+    def __init__(self, out: str | os.PathLike[str] | None, *, resume: bool = False) -> None:
         self.temporary = out is None
         self.shared, self.begun = True, False
+        self.past: Past | None = None
+        self.about: dict[str, Any] = {}
         if out is None:
             self.folder, self._was_there = Path(tempfile.mkdtemp(prefix="daskagents-")), False
         else:
             self.folder = Path(out).expanduser().absolute()
-            self._was_there = _make_folder(self.folder)
+            resume = resume and (self.folder / "run.json").exists()
+            self._was_there = resume or _make_folder(self.folder)
+        self._lock = Lock(self.folder)
+        if out is not None and resume:
+            self.about, self.past = read_about(self.folder), read_past(self.folder)
+            self.begun = True
         try:
             self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
         except OSError as error:
+            self._lock.release()
             raise FolderError(f"{self.folder} cannot be written: {error.strerror}") from None
-        self.about: dict[str, Any] = {}
+        if resume:
+            self._events.write("\n")  # after a line that a killed run left unfinished
 
     @property
     def place(self) -> tuple[str, bool]:
@@ -88,34 +111,48 @@ class Store:
 
     def begin(self, **about: Any) -> None:
         """Write what is run, and with which versions."""
-        versions = {
-            "daskagents": __version__,  # of what runs, which need not be what is installed
-            **{name: _version(name) for name in _VERSIONS},
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-        }
-        self.describe(format=1, status="running", started=_now(), **about, versions=versions)
+        if self.past is not None:
+            lives = [*self.about.get("lives", ()), {"began": _now(), "versions": _versions()}]
+            self.about.pop("ended", None)
+            self.describe(status="running", **about, lives=lives)
+            at = {"round": self.past.round, "steps": self._steps_before()}
+            self.note("resumed", life=len(lives), **at)
+            return
+        self.describe(format=1, status="running", started=_now(), **about, versions=_versions())
         self.begun = True
+
+    def _steps_before(self) -> int:
+        checkpoint = self.past and self.past.checkpoint
+        return checkpoint.steps if checkpoint else 0
 
     def note(self, event: str, **fields: Any) -> None:
         """Append one line to the events."""
         with writing(self.folder):
-            self._events.write(json.dumps({"event": event, **fields}, default=_jsonable) + "\n")
+            self._events.write(line_of(event, fields, _jsonable))
             self._events.flush()
 
     def write_given(
         self, name: str, index: int, first: int, end: int, columns: Mapping[str, Column]
     ) -> str:
         """Write the given columns of one block; return the path."""
-        path = self.folder / "populations" / file_name(name) / f"{index:05d}"
+        path = self.given(name, index)
+        if self.past is not None and path.exists():
+            return str(path)
         with writing(self.folder):
             blocks.write(Block(first, end - first, columns), path)
         return str(path)
 
+    def given(self, name: str, index: int) -> Path:
+        """Return where the given columns of a block are."""
+        return self.folder / "populations" / file_name(name) / f"{index:05d}"
+
+    def generation(self, round_: int) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.folder / "checkpoints" / f"{round_:06d}"
+
     def checkpoint(self, round_: int, name: str, index: int) -> str:
         """Return where a block is to be written after a round."""
-        folder = self.folder / "checkpoints" / f"{round_:06d}" / file_name(name)
-        return str(folder / f"{index:05d}")
+        return str(self.generation(round_) / file_name(name) / f"{index:05d}")
 
     def carried(self, generation: int, step: int) -> str:
         """Return where messages are written that no task of the time since a checkpoint made."""
@@ -127,15 +164,17 @@ class Store:
         for old in generations[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def keep_pieces(self, step: int, parts: list[Part]) -> None:
+    def keep_pieces(self, step: int, blocks: list[int], parts: list[Part]) -> None:
         """Write pieces that travelled here, and note the attempts that count."""
         names = []
-        for index, part in enumerate(parts):
+        for at, (index, part) in enumerate(zip(blocks, parts, strict=True)):
             if isinstance(part.piece, bytes):
                 path = self.write_piece(f"steps/{step:06d}/{index:05d}", part.piece)
-                parts[index] = part = replace(part, piece=path)
+                parts[at] = part = replace(part, piece=path)
             names.append(Path(str(part.piece)).name)
-        self.note("done", step=step, pieces=names)
+        attempts = [part.attempt for part in parts]
+        told = {"blocks": blocks, "attempts": attempts} if any(attempts) else {}
+        self.note("done", step=step, pieces=names, **told)
 
     def write_piece(self, name: str, piece: bytes) -> str:
         """Write a piece that a worker could not write."""
@@ -155,13 +194,17 @@ class Store:
         try:
             self.describe(status=status, ended=_now(), **about)
         finally:
-            with suppress(OSError):  # what a full disk did not take
-                self._events.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let another run have the folder."""
+        with suppress(OSError):  # what a full disk did not take
+            self._events.close()
+        self._lock.release()
 
     def remove(self) -> None:
         """Remove what there is of the run, and its folder if it was made for it."""
-        with suppress(OSError):
-            self._events.close()
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._was_there:
             self.folder.mkdir(exist_ok=True)
@@ -185,7 +228,10 @@ def file_name(name: str) -> str:
 def _make_folder(folder: Path) -> bool:
     """Make a folder for a run, or say why it cannot be one; return whether it was there."""
     if (folder / "run.json").exists() or (folder / "events.jsonl").exists():
-        raise FolderError(f"{folder} holds another run; choose another `out`, or remove it")
+        raise FolderError(
+            f"{folder} holds another run; choose another `out`, or remove it, or go on with it:"
+            " resume=True"
+        )
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file; `out` is the folder of a run")
     if folder.exists() and any(folder.iterdir()):
@@ -225,6 +271,16 @@ def _digest(value: np.ndarray[Any, Any]) -> str:
     plain = value.dtype.kind in "fiub"
     data = np.ascontiguousarray(value).data if plain else repr(value.tolist()).encode()
     return blake2b(data, digest_size=16).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what runs, which need not be what is installed."""
+    return {
+        "daskagents": __version__,
+        **{name: _version(name) for name in _VERSIONS},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
 
 
 def _version(name: str) -> str:

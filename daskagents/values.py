@@ -107,6 +107,32 @@ class Values:
             for label in labels:
                 places.setdefault(label, len(places))
 
+    def state(self) -> dict[str, Any]:
+        """Return what is known besides the values themselves, as JSON has it."""
+        known = {
+            name: {"dims": one.dims, "dtype": "text" if one.text else str(one.dtype)}
+            for name, one in self._known.items()
+        }
+        labels = {dim: list(places) for dim, places in self.labels.items()}
+        return {"known": known, "sizes": self._sizes, "labels": labels}
+
+    def restore(self, group: zarr.Group, state: dict[str, Any], rounds: int) -> None:
+        """Go on from a state, with the values of the rounds until then."""
+        self._sizes = dict(state["sizes"])
+        self.labels = {
+            dim: {label: at for at, label in enumerate(labels)}
+            for dim, labels in state["labels"].items()
+        }
+        for name, one in state["known"].items():
+            text = one["dtype"] == "text"
+            dtype: np.dtype[Any] = np.dtypes.StringDType() if text else np.dtype(one["dtype"])
+            known = self._known[name] = _Variable(tuple(one["dims"]), text, dtype)
+            array: Any = group[name]
+            array.resize((rounds, *array.shape[1:]))
+            labels = {d: list(self.labels[d]) for d in known.dims if d in self.labels}
+            known.by_round = {at: (values, labels) for at, values in enumerate(array[:])}
+            known.array, known.written = array, rounds
+
     def write(self, group: zarr.Group, rounds: int) -> None:
         """Write all of the first `rounds` rounds; NaN or "" where a round has no value."""
         for name, known in self._known.items():

@@ -44,7 +44,7 @@ def bind(workflow: Workflow, args: tuple[Any, ...], options: dict[str, Any]) -> 
             else "write `yield` where a round ends: yield players.reply(...)"
         )
         raise WorkflowError(f"{name} is no generator function, and so no workflow; {hint}")
-    own = _function(workflow)
+    own = function_of(workflow)
     signature = inspect.signature(workflow)
     for option in options:
         if option not in signature.parameters and not _takes_any(signature):
@@ -61,7 +61,7 @@ def bind(workflow: Workflow, args: tuple[Any, ...], options: dict[str, Any]) -> 
     return bound
 
 
-def _function(workflow: Workflow) -> Any:
+def function_of(workflow: Workflow) -> Any:
     """Return the function that a workflow is, without what has been filled in already."""
     while isinstance(workflow, functools.partial):
         workflow = workflow.func
@@ -103,7 +103,7 @@ def _fit(workflow: Workflow, name: str, annotation: Any, value: Any) -> Any:
 
 def describe_workflow(workflow: Workflow, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return what is needed to find a workflow again, and what it is called with."""
-    function = _function(workflow)
+    function = function_of(workflow)
     source = inspect.getsourcefile(function)
     try:
         digest = hashlib.blake2b(inspect.getsource(function).encode(), digest_size=16).hexdigest()
@@ -114,23 +114,24 @@ def describe_workflow(workflow: Workflow, arguments: dict[str, Any]) -> dict[str
         "module": function.__module__,
         "file": str(Path(source).absolute()) if source else "",
         "digest": digest,
-        "parameters": {n: _plain(value) for n, value in arguments.items() if _is_plain(value)},
+        "parameters": {n: plain(value) for n, value in arguments.items() if is_plain(value)},
         "program": sys.argv[0] if sys.argv else "",
     }
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value can be written down as it is."""
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(map(is_plain, value))
     if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+        return all(isinstance(k, str) and is_plain(v) for k, v in value.items())
     return value is None or isinstance(value, (*_PLAIN, np.bool_, np.number))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value of numbers and texts as JSON has it."""
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     return value.item() if isinstance(value, np.generic) else value

@@ -308,8 +308,9 @@ class _Syncer:
 
 def _sync(*files: int) -> None:
     for file in files:
-        with suppress(OSError):  # closed in the meantime, and brought to the disk then
-            os.fsync(file)
+        if file >= 0:
+            with suppress(OSError):  # closed in the meantime, and brought to the disk then
+                os.fsync(file)
 
 
 @contextmanager

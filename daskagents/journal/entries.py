@@ -11,8 +11,10 @@ from daskagents.errors import ModelError
 from daskagents.models.base import Answer, Request
 from daskagents.usage import Usage
 
-#: A text as it is, or the digest of a long one.
-Text: TypeAlias = str | bytes
+#: The parts of a `Usage`.
+Numbers: TypeAlias = tuple[int, int, int, int, int, float, float]
+#: A text as it is, or what refers to a long one; see `daskagents.journal.texts`.
+Text: TypeAlias = str
 
 
 class Head(msgspec.Struct, array_like=True, tag=0, frozen=True):
@@ -49,7 +51,7 @@ class Entry(msgspec.Struct, array_like=True, tag=1, frozen=True):
     seconds: float
     text: str
     value: Any
-    numbers: tuple[int, int, int, int, int, float, float]
+    numbers: Numbers
     model: str
     endpoint: str
     reasoning: str = ""
@@ -95,7 +97,7 @@ class Lapse(msgspec.Struct, array_like=True, tag=2, frozen=True):
     seconds: float
     kind: str
     message: str
-    numbers: tuple[int, int, int, int, int, float, float]
+    numbers: Numbers
     endpoint: str
     passing: bool
 
@@ -129,7 +131,7 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Record).decode
 
 
-def numbers_of(usage: Any) -> tuple[int, int, int, int, int, float, float]:
+def numbers_of(usage: Any) -> Numbers:
     """Return the parts of a usage, or of an answer, which has them too."""
     return (
         usage.calls,

@@ -23,8 +23,20 @@ from pathlib import Path
 import msgspec
 
 from daskagents.errors import FolderError
-from daskagents.journal.entries import Chat, Entry, Head, Lapse, Record, Taken, decode, encode
+from daskagents.journal.entries import (
+    Chat,
+    Entry,
+    Head,
+    Lapse,
+    Numbers,
+    Record,
+    Taken,
+    decode,
+    encode,
+    numbers_of,
+)
 from daskagents.journal.frames import Damage, frame, read_frames
+from daskagents.usage import Usage
 
 FORMAT = 1
 #: The key of a chat within a step of a block: the agent, and which of its chats it is.
@@ -152,7 +164,7 @@ class Packed(msgspec.Struct, array_like=True, frozen=True):
     first: int
     last: int
     count: int
-    usage: tuple[float, ...]
+    usage: Numbers
     head: Head
     chats: bytes
 
@@ -174,7 +186,7 @@ def pack(journal: Path, step: int, accepted: dict[int, str]) -> None:
         The attempts that count, by block; of a block that is not named, all.
     """
     folder = journal / f"{step:06d}"
-    blocks = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    blocks = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
     if not blocks:
         return
     target = packed_of(journal, step)
@@ -204,7 +216,7 @@ def pack(journal: Path, step: int, accepted: dict[int, str]) -> None:
 
 def _pack(block: int, head: Head, chats: list[Chat]) -> Packed:
     agents = [chat.agent for chat in chats]
-    usage = tuple(map(sum, zip(*(chat.numbers for chat in chats), strict=True)))
+    usage = numbers_of(sum((chat.usage for chat in chats), Usage()))
     packed = zlib.compress(encode(chats), 1)
     return Packed(block, min(agents), max(agents), len(chats), usage, head, packed)
 

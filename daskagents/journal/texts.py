@@ -18,6 +18,8 @@ SHORT = 40
 _KNOWN = 100_000
 _SIZE = 16
 _PLAIN, _ZLIB = b"\x00", b"\x01"
+#: What a reference begins with; a text that begins so is always written as a long one.
+_MARK = "\x00"
 
 
 class Texts:
@@ -31,7 +33,7 @@ class Texts:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "texts" / uuid.uuid4().hex[:12]
-        self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._known: OrderedDict[str, str] = OrderedDict()
         self._fd = -1
         self._lock = threading.Lock()
 
@@ -40,17 +42,17 @@ class Texts:
         """The file's descriptor; -1 as long as there is none."""
         return self._fd
 
-    def refer(self, text: str) -> str | bytes:
+    def refer(self, text: str) -> str:
         """Return what stands for a text in an entry; a long one is written down before."""
-        if len(text) < SHORT:
+        if len(text) < SHORT and not text.startswith(_MARK):
             return text
-        digest = self._known.get(text)
-        if digest is None:
+        known = self._known.get(text)
+        if known is None:
             with self._lock:
-                digest = self._write(text)
-        return digest
+                known = self._write(text)
+        return known
 
-    def _write(self, text: str) -> bytes:
+    def _write(self, text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")
         digest = blake2b(data, digest_size=_SIZE).digest()
         packed = zlib.compress(data, 1)
@@ -59,10 +61,10 @@ class Texts:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         write_all(self._fd, frame(digest + kept))
-        self._known[text] = digest
+        reference = self._known[text] = _MARK + digest.hex()
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)
-        return digest
+        return reference
 
     def close(self) -> None:
         """Close the file."""
@@ -71,16 +73,23 @@ class Texts:
             self._fd = -1
 
 
-def read_texts(folder: Path) -> dict[bytes, str]:
-    """Read all texts of a journal, by digest; those that are damaged are left out."""
-    found: dict[bytes, str] = {}
+def read_texts(folder: Path) -> dict[str, str]:
+    """Read all long texts of a journal, by reference; those that are damaged are left out."""
+    found: dict[str, str] = {}
     for path in sorted((folder / "texts").glob("*")):
         for each in read_frames(path.read_bytes())[0]:
             digest, how, kept = each.payload[:_SIZE], each.payload[_SIZE : _SIZE + 1], each.payload
             data = kept[_SIZE + 1 :]
             data = zlib.decompress(data) if how == _ZLIB else data
-            found[digest] = data.decode("utf-8", "surrogatepass")
+            found[_MARK + digest.hex()] = data.decode("utf-8", "surrogatepass")
     return found
+
+
+def text_of(reference: str, texts: dict[str, str]) -> str:
+    """Return the text that an entry has or refers to; one that is lost says so."""
+    if not reference.startswith(_MARK):
+        return reference
+    return texts.get(reference, "(this text is lost)")
 
 
 def write_all(fd: int, data: bytes) -> None:

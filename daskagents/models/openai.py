@@ -125,6 +125,22 @@ class OpenAI(Model):
         }
         return f"OpenAI({self.model!r}, {', '.join(f'{k}={v!r}' for k, v in given.items())})"
 
+    def made_with(self) -> dict[str, Any]:
+        """Return the arguments that make an equal one, but for the key."""
+        connect, first, whole = self.patience
+        return {
+            "model": self.model,
+            "base_url": self.base_url,
+            "timeout": whole,
+            "connect_timeout": connect,
+            "first_byte_timeout": first,
+            "retries": self.retries,
+            "coalesce": self.coalesce,
+            "price": self.price,
+            "grammar": self.grammar,
+            **self.sampling,
+        }
+
     def __eq__(self, other: object) -> bool:
         """Tell whether another asks the same endpoint in the same way."""
         return isinstance(other, OpenAI) and vars(self) == vars(other)

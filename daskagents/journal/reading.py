@@ -1,0 +1,204 @@
+"""The journal as people read it: a table of all chats, one agent's conversation, what it took."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import xarray as xr
+
+from daskagents.errors import UsageError
+from daskagents.events import read_events
+from daskagents.journal.entries import Chat, Entry, Head, Lapse
+from daskagents.journal.segments import (
+    Packed,
+    journal_of,
+    packed_of,
+    read_packed,
+    read_segments,
+    steps_of,
+)
+from daskagents.journal.texts import read_texts, text_of
+from daskagents.message import Message
+from daskagents.usage import Usage
+
+_chats = msgspec.msgpack.Decoder(list[Entry | Lapse]).decode
+_NUMBERS = ("calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries", "cost")
+
+
+@dataclass(frozen=True)
+class Noted:
+    """One chat, and where in the run it was."""
+
+    round: int
+    step: int
+    head: Head
+    chat: Chat
+
+
+def usage_of(folder: Path) -> Usage:
+    """Return what all answers in a run's journal took."""
+    journal, accepted = journal_of(folder), _accepted(folder)
+    total = Usage()
+    for step in steps_of(journal):
+        for found in _blocks(journal, step, accepted.get(step, {})):
+            if isinstance(found, Packed):
+                total += Usage(*found.usage)
+            else:
+                total = sum((chat.usage for _, chat in found), total)
+    return total
+
+
+def noted(
+    folder: Path, rounds: set[int] | None = None, agent: int | None = None
+) -> Iterator[Noted]:
+    """Yield the chats of a run, by step, block and agent.
+
+    Parameters
+    ----------
+    folder
+        The run directory.
+    rounds
+        Those that are wanted; None for all.
+    agent
+        Whose; None for all.
+    """
+    journal, accepted = journal_of(folder), _accepted(folder)
+    of_step = _rounds(folder)
+    for step in steps_of(journal):
+        number = of_step.get(step, -1)
+        if rounds is not None and number not in rounds:
+            continue
+        for found in _blocks(journal, step, accepted.get(step, {})):
+            if isinstance(found, Packed):
+                if agent is not None and not found.first <= agent <= found.last:
+                    continue
+                head = found.head
+                found = [(head, chat) for chat in _chats(zlib.decompress(found.chats))]
+            for head, chat in sorted(found, key=lambda one: (one[1].agent, one[1].call)):
+                if agent is None or chat.agent == agent:
+                    yield Noted(number, step, head, chat)
+
+
+def _blocks(
+    journal: Path, step: int, accepted: dict[int, str]
+) -> Iterator[Packed | list[tuple[Head, Chat]]]:
+    """Yield what counts of each block of a step."""
+    folder, packed = journal / f"{step:06d}", dict[int, Packed]()
+    if packed_of(journal, step).exists():
+        packed = read_packed(packed_of(journal, step))
+        yield from (packed[block] for block in sorted(packed))
+    for block in sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()):
+        if block in packed:
+            continue
+        found = read_segments(journal, step, block, accepted.get(block, ""))
+        heads = [one.head for one in found.segments.values() if one.head is not None]
+        if found.chats and heads:
+            yield [(heads[0], chat) for chat in found.chats.values()]
+
+
+def _accepted(folder: Path) -> dict[int, dict[int, str]]:
+    """Return the attempts that count, by step and block."""
+    found: dict[int, dict[int, str]] = {}
+    for event in read_events(folder / "events.jsonl"):
+        if event["event"] == "done":
+            pairs = zip(event.get("blocks", ()), event.get("attempts", ()), strict=False)
+            found.setdefault(event["step"], {}).update({b: name for b, name in pairs if name})
+    return found
+
+
+def _rounds(folder: Path) -> dict[int, int]:
+    """Return the round of each step."""
+    found: dict[int, int] = {}
+    for event in read_events(folder / "events.jsonl"):
+        if event["event"] == "step":
+            found[event["step"]] = event["round"]
+    return found
+
+
+def as_dataset(folder: Path, rounds: set[int] | None, agent: int | None) -> xr.Dataset:
+    """Return the chats of a run as a table: one row for each."""
+    texts = read_texts(journal_of(folder))
+    rows = [_row(one, texts) for one in noted(folder, rounds, agent)]
+    columns: dict[str, Any] = {}
+    for name, kind in _COLUMNS.items():
+        dtype: Any = np.dtypes.StringDType() if kind is str else np.dtype(kind)
+        columns[name] = ("chat", np.array([row[name] for row in rows], dtype))
+    return xr.Dataset(columns)
+
+
+_COLUMNS: dict[str, Any] = {
+    "round": int,
+    "step": int,
+    "population": str,
+    "agent": int,
+    "call": int,
+    "request": str,
+    "answer": str,
+    "error": str,
+    "model": str,
+    "endpoint": str,
+    **dict.fromkeys(_NUMBERS[:-1], int),
+    "cost": float,
+    "began": float,
+    "seconds": float,
+}
+
+
+def _row(one: Noted, texts: dict[str, str]) -> dict[str, Any]:
+    chat = one.chat
+    request = "\n".join(f"{turn.role}: {turn.text}" for turn in turns_of(chat, texts))
+    return {
+        "round": one.round,
+        "step": one.step,
+        "population": one.head.population,
+        "agent": chat.agent,
+        "call": chat.call,
+        "request": request,
+        "answer": chat.text if isinstance(chat, Entry) else "",
+        "error": "" if isinstance(chat, Entry) else f"{chat.kind}: {chat.message}",
+        "model": chat.model if isinstance(chat, Entry) else "",
+        "endpoint": chat.endpoint,
+        **{name: getattr(chat.usage, name) for name in _NUMBERS},
+        "began": chat.began,
+        "seconds": chat.seconds,
+    }
+
+
+def turns_of(chat: Chat, texts: dict[str, str]) -> list[Message]:
+    """Return the messages of a request; a text that cannot be read any more says so."""
+    return [Message(text_of(text, texts), role, name) for role, name, text in chat.asked.turns]
+
+
+def conversation_of(folder: Path, agent: int, population: str | None) -> list[Message]:
+    """Return what one agent was asked and what it was answered, in order, without repetitions."""
+    texts = read_texts(journal_of(folder))
+    found: list[Message] = []
+    names: set[str] = set()
+    for one in noted(folder, agent=agent):
+        if population is not None and one.head.population != population:
+            continue
+        names.add(one.head.population)
+        turns = [turn for turn in turns_of(one.chat, texts) if turn.role != "system"]
+        if isinstance(one.chat, Entry):
+            turns.append(Message(one.chat.text, "assistant"))
+        found += turns[_known(found, turns) :]
+    if len(names) > 1:
+        raise UsageError(
+            f"agent {agent} is in several populations: {', '.join(sorted(names))}; say which:"
+            " conversation(agent=..., population=...)"
+        )
+    return found
+
+
+def _known(found: list[Message], turns: list[Message]) -> int:
+    """Return how many turns a conversation ends with already: what an agent remembers is sent."""
+    for length in range(min(len(found), len(turns)), 0, -1):
+        if found[-length:] == turns[:length]:
+            return length
+    return 0

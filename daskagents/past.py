@@ -1,0 +1,167 @@
+"""What a run did before it goes on: read from its directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from daskagents.errors import FolderError, RunError
+from daskagents.events import read_events
+from daskagents.forms import Form
+
+#: Stands for a result of a step that is not run again.
+LOST = "a result of a step that is not run again"
+
+
+def check_stored(layers: Iterable[str]) -> None:
+    """Raise a `NotStoredError` if an array with these layers is made from what is lost."""
+    if any(layer.startswith("lost-") for layer in layers):
+        raise NotStoredError
+
+
+class NotStoredError(Exception):
+    """What a workflow needs of the past is stored nowhere, and so the past is computed again."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point to go on from: all blocks after some rounds, and what the driver knew then.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    round, steps, reads
+        How many of each there had been.
+    state
+        What the driver needs besides.
+    """
+
+    folder: Path
+    round: int
+    steps: int
+    reads: int
+    state: dict[str, Any]
+
+
+def write_checkpoint(folder: Path, about: dict[str, Any]) -> None:
+    """Write what makes blocks that are written a checkpoint: at once, or not at all."""
+    text = json.dumps(about)
+    draft = folder / "state.json.new"
+    draft.write_text(f'{{"crc": {crc32(text.encode())}, "state": {text}}}', encoding="utf-8")
+    draft.replace(folder / "state.json")
+
+
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read one; None where it is none, or not whole."""
+    try:
+        text = (folder / "state.json").read_text(encoding="utf-8")
+        found = json.loads(text)
+        inside = text[text.index('"state": ') + 9 : -1]
+        if crc32(inside.encode()) != found["crc"]:
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    state = found["state"]
+    return Checkpoint(folder, state["round"], state["steps"], state["reads"], state)
+
+
+@dataclass
+class Past:
+    """What a run did before.
+
+    Parameters
+    ----------
+    folder
+        The run directory.
+    checkpoint
+        Where it goes on; None: from its beginning, with the answers in its journal.
+    steps, reads
+        What was noted of each, by number.
+    stored
+        In which variable of which round a step's replies of some name are, by step and name.
+    forms
+        Of replies, by class and method.
+    done
+        The steps that were done, with the attempts whose answers count, by block.
+    """
+
+    folder: Path
+    checkpoint: Checkpoint | None = None
+    steps: dict[int, dict[str, Any]] = field(default_factory=dict)
+    reads: dict[int, dict[str, Any]] = field(default_factory=dict)
+    stored: dict[tuple[int, str], tuple[str, int]] = field(default_factory=dict)
+    forms: dict[tuple[str, str], Form] = field(default_factory=dict)
+    done: dict[int, dict[int, str]] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> int:
+        """The number of the first step that was not done."""
+        return next(number for number in range(len(self.done) + 1) if number not in self.done)
+
+    @property
+    def round(self) -> int:
+        """How many rounds need not be computed."""
+        return 0 if self.checkpoint is None else self.checkpoint.round
+
+    def check_step(self, number: int, said: dict[str, Any]) -> None:
+        """Raise a `RunError` if a step is not the one that was noted."""
+        known = self.steps.get(number)
+        if known is None or known == said:
+            return
+        differs = [name for name in said if known.get(name) != said[name]]
+        what = "; ".join(
+            f"{name} was {known.get(name)!r} and is {said[name]!r}" for name in differs
+        )
+        raise RunError(
+            f"step {number} differs from the one that {self.folder} has: {what}; the workflow goes"
+            " another way than before: something in it does not repeat (a clock, random), or the"
+            " program has changed"
+        )
+
+
+def read_past(folder: Path) -> Past:
+    """Read what a run did.
+
+    Raises
+    ------
+    FolderError
+        If its events are damaged.
+    """
+    past = Past(folder)
+    path = folder / "events.jsonl"
+    if not path.exists():
+        raise FolderError(f"{folder} holds no run (there is no events.jsonl in it)")
+    for event in read_events(path):
+        _take(past, event)
+    for generation in sorted((folder / "checkpoints").glob("*"), reverse=True):
+        found = read_checkpoint(generation)
+        if found is not None and not found.state["tail"]:
+            past.checkpoint = found
+            break
+    return past
+
+
+def _take(past: Past, event: dict[str, Any]) -> None:
+    """Take one event up; what was done again takes the place of what it was before."""
+    kind = event.pop("event")
+    event.pop("crc", None)
+    if kind == "step":
+        del event["round"]
+        past.steps[event.pop("step")] = event
+    elif kind == "read":
+        past.reads[event.pop("number")] = event["said"]
+    elif kind == "form":
+        kinds = tuple((name, form) for name, form in event["kinds"])
+        past.forms[event["cls"], event["method"]] = Form(kinds)
+    elif kind == "done":
+        pairs = zip(event.get("blocks", ()), event.get("attempts", ()), strict=True)
+        # blocks whose answers were all there write no new segments
+        past.done.setdefault(event["step"], {}).update({b: name for b, name in pairs if name})
+    elif kind == "round":
+        for name, (step, reply) in event.get("direct", {}).items():
+            past.stored[step, reply] = name, event["round"]

@@ -1,0 +1,327 @@
+"""Runs that go on, and runs that are replayed: from their directories alone."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from daskagents import blocks
+from daskagents.agent import Agent
+from daskagents.columns import concat
+from daskagents.errors import UsageError
+from daskagents.loading import import_file
+from daskagents.models.base import Model
+from daskagents.models.budget import Budget
+from daskagents.models.chosen import as_model
+from daskagents.named import Named
+from daskagents.population import Population
+from daskagents.running import Settings, execute
+from daskagents.store import file_name, read_about
+from daskagents.table import Table
+from daskagents.workflow import bind
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    client: Any = None,
+    model: Any = None,
+    budget: Budget | None = None,
+    accept_changes: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Go on with a run, from its directory alone.
+
+    The workflow, the classes and the functions are found again by their modules or files; the
+    agents as they were given and the settings are in the directory. What was computed is not
+    computed again, and no answer of a model is asked for again.
+
+    Parameters
+    ----------
+    folder
+        What was given to `run` as ``out``.
+    client, progress
+        As for `run`: other workers than before do as well.
+    model
+        What agents ask; by default what they asked before. Its key comes from the environment.
+    budget
+        A larger budget, of a run that had spent its own; by default that.
+    accept_changes
+        Whether to go on although files of the program have changed.
+    **options
+        Parameters of the workflow that are to be others, such as ``rounds=50`` to have more, and
+        those that could not be written down.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `run` returns it, of all rounds.
+
+    Raises
+    ------
+    FolderError
+        If the folder holds no run, another process writes it, or a file in it is damaged.
+    UsageError
+        If something of the program cannot be found, with its name, or has changed, with the
+        difference.
+    RunError
+        If the workflow goes another way than before; with the first step that differs.
+
+    Examples
+    --------
+    >>> resume("runs/never-made")
+    Traceback (most recent call last):
+    daskagents.errors.FolderError: ...runs/never-made holds no run (there is no run.json in it)
+    """
+    found = _Found(folder, options)
+    limits = found.about.get("budget")
+    settings = replace(
+        found.settings(model),
+        client=client,
+        out=found.folder,
+        budget=budget or (Budget(**limits) if limits else None),
+        progress=progress,
+        resume=True,
+        accept_changes=accept_changes,
+    )
+    return execute(found.workflow, found.bound(), settings)
+
+
+def replay(
+    folder: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    client: Any = None,
+    workflow: Any = None,
+    model: Any = None,
+    on_miss: Literal["error", "call"] = "error",
+    progress: bool | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Run again what a directory holds, with the answers in its journal: no endpoint is asked.
+
+    Parameters
+    ----------
+    folder
+        What was given to `run` as ``out``. It is not changed.
+    out
+        Where to write the replay; None: as for `run`.
+    client, progress
+        As for `run`.
+    workflow
+        Another workflow, that is called with the same arguments; by default the same.
+    model
+        What is asked where an answer is missing, with ``on_miss="call"``.
+    on_miss
+        Where a workflow or an agent asks what was not answered then: ``"error"`` says what;
+        ``"call"`` asks the model.
+    **options
+        Parameters of the workflow that are to be others.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `run` returns it, bit for bit what the run had returned, but for what it took:
+        ``calls`` and the like count only what was asked now.
+
+    Raises
+    ------
+    FolderError
+        If the folder holds no run, or a file in it is damaged.
+    UsageError
+        If something of the program cannot be found, with its name.
+    RunError
+        If an answer is missing: with the step, the agent, and what it asked.
+    """
+    if on_miss not in ("error", "call"):
+        raise UsageError(f"on_miss is {on_miss!r}; give 'error' or 'call'")
+    found = _Found(folder, options, workflow)
+    settings = replace(
+        found.settings(model),
+        client=client,
+        out=None if out is None else Path(out),
+        progress=progress,
+        source=str(found.folder),
+        on_miss=on_miss,
+    )
+    return execute(found.workflow, found.bound(), settings)
+
+
+class _Found:
+    """A program, found again by what a run directory says of it."""
+
+    def __init__(
+        self, folder: str | os.PathLike[str], options: dict[str, Any], workflow: Any = None
+    ) -> None:
+        self.folder = Path(folder).expanduser().absolute()
+        self.about = read_about(self.folder)
+        if "program" not in self.about:
+            raise UsageError(f"{self.folder} does not say what program it is of")
+        self.program: dict[str, Any] = self.about["program"]
+        self.options = options
+        self.workflow = workflow or _find(self.program["workflow"], "the workflow", self._again)
+        self._populations: dict[str, Population] = {}
+
+    @property
+    def _again(self) -> str:
+        return f"run the program itself again, with out={str(self.folder)!r} and resume=True"
+
+    def settings(self, model: Any) -> Settings:
+        """Return how the run was made."""
+        about = self.about
+        given = as_model(model) if model is not None else None
+        if given is None and about.get("model_made_with") is not None:
+            given = self._make(about["model_made_with"], "the model", "give it: model=...")
+        return Settings(
+            model=given,
+            seed=about["seed"],
+            checkpoint_every=about["checkpoint_every"],
+            max_failed=about["max_failed"],
+        )
+
+    def bound(self) -> Any:
+        """Return the arguments of the workflow."""
+        given: dict[str, Any] = {}
+        for name, node in self.program["arguments"].items():
+            if name not in self.options:
+                given[name] = self._argument(node, name)
+        return _bind(self.workflow, given | self.options)
+
+    def _argument(self, node: dict[str, Any], name: str) -> Any:
+        if "population" in node:
+            whole = self._population(node["population"])
+            return whole if node["rows"] is None else whole._part(np.array(node["rows"]))
+        if "named" in node:
+            return Named(self._population(node["named"]))
+        for kind, make in (("list", list), ("tuple", tuple)):
+            if kind in node:
+                return make(self._argument(inner, name) for inner in node[kind])
+        if "dict" in node:
+            return {key: self._argument(inner, name) for key, inner in node["dict"].items()}
+        return self._make(node, f"the argument {name!r}", f"give it: {name}=...")
+
+    def _make(self, node: dict[str, Any], what: str, cure: str) -> Any:
+        """Return what `describe_value` described."""
+        if "value" in node:
+            return node["value"]
+        if "tuple" in node:
+            return tuple(self._make(inner, what, cure) for inner in node["tuple"])
+        if "enum" in node:
+            return _find(node["enum"], what, cure)[node["member"]]
+        if "found" in node:
+            return _find(node["found"], what, cure)
+        if "missing" in node:
+            raise UsageError(f"{what} has a {node['missing']}, which cannot be found again; {cure}")
+        inside = {
+            name: self._make(inner, f"{what} ({name})", cure)
+            for name, inner in node["made_with"].items()
+        }
+        return _find(node["class"], what, cure)(**inside)
+
+    def _population(self, key: str) -> Population:
+        """Make a population again, as it was given."""
+        if key not in self._populations:
+            self._populations[key] = self._read(key, self.program["populations"][key])
+        return self._populations[key]
+
+    def _read(self, key: str, said: dict[str, Any]) -> Population:
+        cls = _find(said["class"], f"the class of {key!r}", self._again)
+        first, size, n = said["bounds"]
+        name = self.about["populations"][key]["name"]
+        columns = {}
+        if said["columns"]:
+            folder = self.folder / "populations" / file_name(name)
+            parts = [blocks.read(path).columns for path in sorted(folder.iterdir())]
+            columns = {c: concat([part[c] for part in parts]) for c in said["columns"]}
+        model = said["model"]
+        made = None if model is None else self._make(model, f"the model of {key!r}", self._again)
+        return remade(cls, Table(n, columns), size - first, said["dim"], said["name"], made)
+
+
+def remade(
+    cls: type[Agent],
+    table: Table,
+    block_size: int,
+    dim: str,
+    name: str | None,
+    model: Model | None,
+) -> Population:
+    """Return a population of a table that has been checked before."""
+    made = Population(cls, table.n, model=model, block_size=block_size)
+    made.table, made.dim, made.name = table, dim, name
+    made._reframe()
+    return made
+
+
+def _bind(workflow: Any, given: dict[str, Any]) -> Any:
+    """Fit arguments by name to a workflow's parameters, ``*args`` and ``**options`` included."""
+    args: list[Any] = []
+    options: dict[str, Any] = {}
+    positional = True
+    for name, parameter in inspect.signature(workflow).parameters.items():
+        if name not in given:
+            positional = False
+            continue
+        value = given.pop(name)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            args += value
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            options |= value
+        elif positional and parameter.kind is not parameter.KEYWORD_ONLY:
+            args.append(value)
+        else:
+            options[name] = value
+    return bind(workflow, tuple(args), options | given)
+
+
+def _find(said: dict[str, str], what: str, cure: str) -> Any:
+    """Find a class or a function by its module or its file."""
+    module, file, name = said["module"], said["file"], said["name"]
+    try:
+        found: Any = _module(module, file)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        where = file or f"the module {module!r}"
+        raise UsageError(f"{what}, {name}, cannot be found in {where} ({error}); {cure}") from None
+    return found
+
+
+def _module(name: str, file: str) -> Any:
+    """Return a module: the running program where it is that, else by import or by its file."""
+    main = sys.modules.get("__main__")
+    if file and _is(main, file):
+        return main
+    for known in list(sys.modules.values()):
+        if file and known.__name__ != "__main__" and _is(known, file):
+            return known
+    if name != "__main__":
+        try:
+            found = importlib.import_module(name)
+        except ImportError:
+            found = None
+        if found is not None and (not file or _is(found, file)):
+            return found
+    if not file:
+        raise ImportError("it was typed in, as in a notebook")
+    if not Path(file).is_file():
+        raise ImportError("there is no such file")
+    return import_file(Path(file))
+
+
+def _is(module: Any, file: str) -> bool:
+    """Whether a module is of a file."""
+    own = getattr(module, "__file__", None)
+    return own is not None and str(Path(own).resolve()) == file
+
+
+__all__ = ["replay", "resume"]
