@@ -22,7 +22,7 @@ from daskagents.members import Members, Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.named import Named
-from daskagents.past import write_checkpoint
+from daskagents.past import NotStoredError, write_checkpoint
 from daskagents.plan import plan_each
 from daskagents.population import Population
 from daskagents.progress import Snapshot
@@ -141,6 +141,9 @@ class Driver:
                 self._check_end()
                 with writing(self.store.folder):
                     self._finish()
+        except NotStoredError:  # it is driven anew, from the beginning
+            self._let_go()
+            raise
         except BaseException as error:
             self._give_up(_status_after(error))
             raise
@@ -410,15 +413,10 @@ class Driver:
 
     def _give_up(self, status: str) -> None:
         """Leave a readable run directory behind, whatever happened."""
-        steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
         with suppress(Exception):  # what went wrong is being said already
             while self.pending and self._is_done(self.pending[0]):
                 self._close(self.pending[0])
-        with suppress(Exception):
-            self.executor.stop(self.session.topic)
-            handles = [h for m in self.session.members.values() for h in m.handles]
-            self.executor.cancel([*handles, *(handle for s in steps for handle in s.bundles)])
-            self.executor.gather(self._folding or [])
+        self._let_go()
         try:
             self.rounds.write_values()
             for task in self.rounds.folds(last=True):
@@ -432,6 +430,15 @@ class Driver:
             self.executor.forget(str(self.store.folder))
         with suppress(RunError):
             self.store.end(status, rounds=self.rounds.closed, usage=self._told())
+
+    def _let_go(self) -> None:
+        """Stop what is under way."""
+        steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
+        with suppress(Exception):
+            self.executor.stop(self.session.topic)
+            handles = [h for m in self.session.members.values() for h in m.handles]
+            self.executor.cancel([*handles, *(handle for s in steps for handle in s.bundles)])
+            self.executor.gather(self._folding or [])
 
     def _told(self) -> list[dict[str, Any]]:
         """Return what each model took at each endpoint, for ``run.json``."""

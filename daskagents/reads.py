@@ -134,7 +134,9 @@ class Reads:
 
 def _shown(said: dict[str, Any]) -> str:
     found = handed_back(said)
-    return "another large one" if found is AGAIN else reprlib.repr(found)
+    if found is AGAIN:
+        return "another large one"
+    return reprlib.repr(found.item() if isinstance(found, np.generic) else found)
 
 
 def _digest(value: NDArray[Any]) -> str:

@@ -175,13 +175,15 @@ class Session:
             handles = self.executor.submit(plan)
         said = describe_model(model and asked)
         members = Members(cls, name, dim, bounds, frame, blob, handle, handles, said)
-        members.journaled = asked is not None and not (self._is_temporary and asked.repeats)
+        members.journaled = asked is not None and self._needs_journal(asked)
         self.members[name] = members
         return members
 
-    @property
-    def _is_temporary(self) -> bool:
-        return self.store is None or self.store.temporary
+    def _needs_journal(self, model: Model) -> bool:
+        """Whether answers are to be kept, or replayed: not where they come again by themselves."""
+        if self._journal is None or self.store is None:
+            return False
+        return bool(self._journal.source) or not (self.store.temporary and model.repeats)
 
     def _given(self, name: str, bounds: NDArray[np.int64], columns: dict[str, Column]) -> list[Any]:
         """Return, per block, where its given columns are: on disk, or sent."""

@@ -130,7 +130,8 @@ class Values:
             array: Any = group[name]
             array.resize((rounds, *array.shape[1:]))
             labels = {d: list(self.labels[d]) for d in known.dims if d in self.labels}
-            known.by_round = {at: (values, labels) for at, values in enumerate(array[:])}
+            kept = array[:]
+            known.by_round = {at: (np.asarray(kept[at]), labels) for at in range(rounds)}
             known.array, known.written = array, rounds
 
     def write(self, group: zarr.Group, rounds: int) -> None:
