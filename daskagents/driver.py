@@ -14,7 +14,7 @@ from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
-from daskagents.errors import BudgetError, DaskAgentsError, RunError
+from daskagents.errors import BudgetError, DaskAgentsError, NotStoredError, RunError
 from daskagents.executors import Executor
 from daskagents.journal.attempt import Journaling
 from daskagents.journal.segments import journal_of, pack
@@ -22,7 +22,7 @@ from daskagents.members import Members, Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.named import Named
-from daskagents.past import NotStoredError, write_checkpoint
+from daskagents.past import write_checkpoint
 from daskagents.plan import plan_each
 from daskagents.population import Population
 from daskagents.progress import Snapshot

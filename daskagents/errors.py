@@ -20,6 +20,7 @@
     ├── ReplyError(ValueError)            what an agent replied has not the form of its class
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
     └── RunError(RuntimeError)            a run had to stop
+        └── NotStoredError                it needs a result of the past that is stored nowhere
 """
 
 from __future__ import annotations
@@ -122,6 +123,13 @@ class AgentError(DaskAgentsError, RuntimeError):
 
 class RunError(DaskAgentsError, RuntimeError):
     """A run had to stop before its workflow ended."""
+
+
+class NotStoredError(RunError):
+    """A run that goes on needs a result of the past that is stored nowhere: it computes it again.
+
+    A run takes care of this by itself.
+    """
 
 
 class BudgetError(ModelError, RunError):

@@ -8,10 +8,10 @@ from typing import Any
 from daskagents import html
 from daskagents.agent import Agent
 from daskagents.block import Said
-from daskagents.errors import AgentError, UsageError
+from daskagents.errors import AgentError, NotStoredError, UsageError
 from daskagents.models.base import Model
 from daskagents.models.describe import describe_model
-from daskagents.past import LOST, NotStoredError
+from daskagents.past import LOST
 from daskagents.population import Population
 from daskagents.replies import hear
 from daskagents.session import Session

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from daskagents.errors import FolderError, RunError
+from daskagents.errors import FolderError, NotStoredError, RunError
 from daskagents.events import read_events
 from daskagents.forms import Form
 
@@ -21,10 +21,6 @@ def check_stored(layers: Iterable[str]) -> None:
     """Raise a `NotStoredError` if an array with these layers is made from what is lost."""
     if any(layer.startswith("lost-") for layer in layers):
         raise NotStoredError
-
-
-class NotStoredError(Exception):
-    """What a workflow needs of the past is stored nowhere, and so the past is computed again."""
 
 
 @dataclass(frozen=True)

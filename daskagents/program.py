@@ -7,6 +7,7 @@ models as what they were made with; plain values as they are.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -25,6 +26,8 @@ from daskagents.named import Named
 from daskagents.population import Population
 from daskagents.workflow import Workflow, function_of, is_plain, plain
 
+#: What looks like a key, and stands in no copy of a file.
+_KEY = re.compile(rb"\b(sk|gsk|hf|key|pk|xai|AIza|Bearer)[-_ ]?[A-Za-z0-9_-]{16,}")
 #: Lines of a difference that an error shows.
 _SHOWN = 40
 #: Parameters of a workflow that may differ when it goes on.
@@ -139,6 +142,8 @@ def describe_value(value: Any) -> dict[str, Any]:
 
 def _made_with(value: Any) -> dict[str, Any] | None:
     """Return the arguments that a model, or a part of it, is made with; None if nobody knows."""
+    if not type(value).__module__.startswith("daskagents."):
+        return None  # what others hold is not known, and may be a key
     if isinstance(value, Model) and hasattr(value, "made_with"):
         found: dict[str, Any] = value.made_with()
         return found
@@ -172,7 +177,7 @@ def _keep(folder: Path, path: Path) -> dict[str, str]:
     copy = folder / "program" / f"{path.stem}-{digest}.py"
     if not copy.exists():
         copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(data)
+        copy.write_bytes(_KEY.sub(b"***", data))
     return {"digest": digest, "copy": copy.name}
 
 

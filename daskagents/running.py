@@ -14,7 +14,7 @@ import xarray as xr
 from daskagents.agent import waits
 from daskagents.cluster import connect
 from daskagents.driver import AHEAD, Driver, Heed
-from daskagents.errors import UsageError
+from daskagents.errors import NotStoredError, UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.journal.attempt import Journaling, Sync
 from daskagents.journal.reading import usage_of
@@ -25,7 +25,6 @@ from daskagents.models.chosen import as_model
 from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
 from daskagents.named import Named
-from daskagents.past import NotStoredError
 from daskagents.population import Population, check_choice
 from daskagents.program import check_program, describe_program, describe_value
 from daskagents.progress import Progress

@@ -24,7 +24,7 @@ from daskagents.agent import Agent, behaviour
 from daskagents.block import Call, Charter, Said
 from daskagents.cluster import current_client
 from daskagents.columns import Column
-from daskagents.errors import RunError
+from daskagents.errors import NotStoredError, RunError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.journal.attempt import Journaling
@@ -33,7 +33,7 @@ from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
-from daskagents.past import LOST, NotStoredError, Past, check_stored
+from daskagents.past import LOST, Past, check_stored
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
 from daskagents.reads import AGAIN, Reads
 from daskagents.store import Store

@@ -11,8 +11,8 @@ from dask._task_spec import Task
 from dask.array.core import Array
 from numpy.typing import NDArray
 
+from daskagents.errors import NotStoredError
 from daskagents.members import Step
-from daskagents.past import NotStoredError
 from daskagents.session import Session
 
 #: What one task reads: rows that follow one another, or any.

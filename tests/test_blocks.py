@@ -125,7 +125,22 @@ def test_xarray_opens_a_block(tmp_path: Path) -> None:
     assert found["lean"].dims == ("agent",)
     assert found["lean"].values.tolist() == [0.0, float("inf"), -1.5]
     assert found["boss.mask"].values.tolist() == [True, False, True]
-    assert found.attrs == {"first": 7, "agents": 3}
+    assert (found.attrs["first"], found.attrs["agents"]) == (7, 3)
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "00000"
+    blocks.write(sample(), path)
+    chunks = [p for p in path.rglob("*") if p.is_file() and "c" in p.parts[len(path.parts) :]]
+    assert len(chunks) > 4
+    for chunk in chunks:
+        whole = chunk.read_bytes()
+        for at in range(0, len(whole), 5):
+            chunk.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+            with pytest.raises(FolderError, match="is damaged"):
+                blocks.read(path)
+        chunk.write_bytes(whole)
+    assert blocks.read(path).n == 3
 
 
 def test_there_is_no_pickle_and_no_draft_left(tmp_path: Path) -> None:

@@ -257,7 +257,8 @@ def test_spans_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(rounds_module, "SPAN", 7)
     monkeypatch.setattr(rounds_module, "WINDOW", 100)
     cut = run(50, tmp_path / "cut")
-    assert cut["guess"].data.chunks == ((2, 2, 1), (7,) * 7 + (1,))
+    opened = da.open_run(tmp_path / "cut").results
+    assert opened["guess"].data.chunks == ((2, 2, 1), (7,) * 7 + (1,))
     np.testing.assert_array_equal(whole["guess"], cut["guess"])
     assert (whole["note"].values == cut["note"].values).all()
     np.testing.assert_array_equal(whole["guess"][0], run(9, tmp_path / "blocks")["guess"][0])

@@ -24,6 +24,7 @@ from worlds import (
     drawn,
     events,
     game,
+    noted_reads,
     reading,
     same,
     until,
@@ -102,7 +103,7 @@ def test_reads_are_recorded_in_order(tmp_path: Path, client1: Client) -> None:
 
     for client, name in [("sync", "a"), (client1, "b")]:
         result = run(reads, players(300), client=client, out=tmp_path / name)
-        noted = [e["value"] for e in events(tmp_path / name) if e["event"] == "read"]
+        noted = noted_reads(tmp_path / name)
         assert noted[0:2] == [float(result["mean"][0]), float(result["low"][0])]
         assert noted[2][0] == result["first"].values[0] and len(noted[2]) == 300
         assert noted[3:5] == [float(result["mean"][1]), float(result["low"][1])]
@@ -271,7 +272,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(client3: Client, tmp_path: P
     for seed in (1, 2):
         alone = run(reading, players(), rounds=4 + 4 * seed, seed=seed)
         same(alone, results[seed])
-        noted = [e["value"] for e in events(tmp_path / str(seed)) if e["event"] == "read"]
+        noted = noted_reads(tmp_path / str(seed))
         assert noted == alone["winner"].values.tolist()
     assert dask.config.config == before
 

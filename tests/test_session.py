@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import Odd, Player, Speaker, Waiter, drawn, events, reading, until
+from worlds import Odd, Player, Speaker, Waiter, drawn, noted_reads, reading, until
 
 import daskagents as da
 from daskagents import models, tasks
@@ -211,7 +211,7 @@ def test_what_is_read_of_named_agents_is_written_down(tmp_path: Path) -> None:
     result = run(talk, da.spawn(Speaker(name="Z")), model=model, out=tmp_path / "run")
     assert result["said"].values.tolist() == ["Z #1: yes", ""]
     assert result["again"].values.tolist() == ["", "Z #2: yes"]
-    noted = [e["value"] for e in events(tmp_path / "run") if e["event"] == "read"]
+    noted = [value["content"] for value in noted_reads(tmp_path / "run")]
     assert noted == ["Z #1: yes", "Z #2: yes"]
 
 

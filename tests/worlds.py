@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 import daskagents as da
+from daskagents.reads import handed_back
 
 #: What differs from run to run.
 UNLIKE = {"seconds"}
@@ -124,6 +125,11 @@ def events(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def noted_reads(folder: Path) -> list[Any]:
+    """Return what a workflow read, as it was written down; AGAIN for what is too large."""
+    return [handed_back(event["said"]) for event in events(folder) if event["event"] == "read"]
 
 
 def rounds_closed(folder: Path) -> int:
