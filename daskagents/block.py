@@ -52,11 +52,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the first agent of a block failed, and in which line of its code if it was there."""
+    """Why an agent failed, in which line of its code if it was there, and what it heard last."""
 
     agent: int
     reason: str
     where: str
+    answer: str = ""
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.where})" if self.where else self.reason
@@ -74,6 +75,7 @@ class Outcome:
     first_failure: Failure | None
     usage: Tally
     contents: Any = None
+    lapses: tuple[Failure, ...] = ()
 
     @property
     def nbytes(self) -> int:

@@ -81,7 +81,12 @@ def model_for(said: str | None, given: Iterable[Any]) -> Model | None:
     populations = [value for value in given if isinstance(value, Population)]
     if said is None and not any(p.model is None and _waits(p.cls) for p in populations):
         return None
-    if said in (None, "local"):
+    return named_model(said or "local")
+
+
+def named_model(said: str) -> Model:
+    """Return the model that a word on the command line means."""
+    if said == "local":
         tell(_LOCAL)
         try:
             return models.local()

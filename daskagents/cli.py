@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 import daskagents
-from daskagents import piloting, serving
+from daskagents import continuing, piloting, serving
 from daskagents.arguments import arguments
 from daskagents.choices import budget_for, free_folder, model_for, pairs, where
 from daskagents.closing import draw_results, show_results
@@ -257,6 +257,7 @@ def _plot(
         print(draw(folder, variable, kind=kind, by=by, out=out))
 
 
+continuing.add(app)
 piloting.add(app)
 serving.add(app)
 

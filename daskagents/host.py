@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Host:
     usage: Tally = field(default_factory=Tally)
     errors: dict[int, BaseException] = field(default_factory=dict)
     end: RunError | None = None
+    heard: dict[int, str] = field(default_factory=dict)
 
     def fail(self, where: Any, reason: str) -> None:
         """Let the agent at work fail if `where` holds."""
@@ -68,6 +69,7 @@ class Host:
             raise
         if counts:
             self.usage.add(answer.model, answer.endpoint, answer)
+        self.heard[agent.id] = answer.text
         return answer
 
     def outcome(
@@ -80,16 +82,20 @@ class Host:
     ) -> Outcome:
         """Return what the step made of the block, with what failed counted."""
         reasons = Counter(type(error).__name__ for error in self.errors.values())
-        first = self._first_failure()
-        return Outcome(block, form, replies, failed, dict(reasons), first, self.usage, content)
+        lapses = tuple(self._failures())
+        first = lapses[0] if lapses else None
+        counts = dict(reasons)
+        return Outcome(block, form, replies, failed, counts, first, self.usage, content, lapses)
 
-    def _first_failure(self) -> Failure | None:
-        if not self.errors:
-            return None
-        at = min(self.errors)
-        error = self.errors[at]
-        reason = f"{type(error).__name__}: {error}"
-        return Failure(self.block.first + self.rows.item(at), reason, _line_of(error))
+    def _failures(self) -> Iterator[Failure]:
+        """Yield why each agent failed that did, by id."""
+        told: dict[int, tuple[str, str]] = {}
+        for at in sorted(self.errors):
+            error = self.errors[at]
+            if id(error) not in told:  # one may be that of a whole block
+                told[id(error)] = f"{type(error).__name__}: {error}", _line_of(error)
+            agent = self.block.first + self.rows.item(at)
+            yield Failure(agent, *told[id(error)], self.heard.get(agent, ""))
 
 
 _PACKAGE = str(Path(__file__).parent)

@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from daskagents import html
+from daskagents.failures import read_failures
 from daskagents.journal.reading import as_dataset, conversation_of, usage_of
 from daskagents.journal.segments import journal_of
 from daskagents.message import Message
@@ -76,8 +77,27 @@ class OpenRun:
             text, the answer or the error, model and endpoint, what it took, when it began (seconds
             since the epoch) and its seconds. Chats of a round that is not over have round -1.
         """
-        rounds = None if round is None else {round} if isinstance(round, int) else set(round)
-        return as_dataset(self.folder, rounds, agent)
+        return as_dataset(self.folder, _set(round), agent)
+
+    def failures(
+        self, round: int | Iterable[int] | None = None, agent: int | None = None
+    ) -> xr.Dataset:
+        """Return why agents failed: a row for each time that one did.
+
+        Parameters
+        ----------
+        round
+            In which rounds; None for all.
+        agent
+            Which agent; None for all.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``failure``: round, step, population, agent, the error's type and message, the line
+            of the agent's code where it arose, and the last answer that the agent got in that step.
+        """
+        return read_failures(self.folder, _set(round), agent)
 
     def conversation(self, agent: int, population: str | None = None) -> list[Message]:
         """Return what one agent was asked, and what it was answered, in order.
@@ -129,6 +149,11 @@ class OpenRun:
             return self.results
         except OSError:
             return None
+
+
+def _set(rounds: int | Iterable[int] | None) -> set[int] | None:
+    """Return rounds as a set; None for all."""
+    return None if rounds is None else {rounds} if isinstance(rounds, int) else set(rounds)
 
 
 def open_run(folder: str | os.PathLike[str]) -> OpenRun:

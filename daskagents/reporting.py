@@ -42,7 +42,7 @@ class Doing:
         """Say where that is which a run left on disk."""
         if self.folder is None or not (self.folder / "run.json").exists():
             return ""
-        return f"The rounds until then are in {self.folder}"
+        return f"The rounds until then are in {self.folder}; go on: daskagents resume {self.folder}"
 
 
 @contextmanager

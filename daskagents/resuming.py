@@ -82,7 +82,7 @@ def resume(
     Traceback (most recent call last):
     daskagents.errors.FolderError: ...runs/never-made holds no run (there is no run.json in it)
     """
-    found = _Found(folder, options)
+    found = Found(folder, options)
     limits = found.about.get("budget")
     settings = replace(
         found.settings(model),
@@ -144,7 +144,7 @@ def replay(
     """
     if on_miss not in ("error", "call"):
         raise UsageError(f"on_miss is {on_miss!r}; give 'error' or 'call'")
-    found = _Found(folder, options, workflow)
+    found = Found(folder, options, workflow)
     settings = replace(
         found.settings(model),
         client=client,
@@ -156,7 +156,7 @@ def replay(
     return execute(found.workflow, found.bound(), settings)
 
 
-class _Found:
+class Found:
     """A program, found again by what a run directory says of it."""
 
     def __init__(

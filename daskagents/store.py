@@ -10,6 +10,8 @@
     populations/   the columns that were given, block by block (Zarr)
     checkpoints/   the last two generations of every block (Zarr)
     journal/       every answer of a model, by step, block and attempt
+    failures/      why agents failed, by step and block
+    program/       copies of the files of the program
     steps/         what tasks replied in rounds not yet folded into rounds.zarr, by attempt
     rounds/        the same for what the workflow made of replies
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +35,7 @@ from daskagents.block import (
 )
 from daskagents.columns import Column, dump, from_arrays, load
 from daskagents.errors import AgentError, DaskAgentsError, RunError
+from daskagents.failures import write_failures
 from daskagents.forms import Form, Kind, as_numpy, blank
 from daskagents.journal import attempt as journals
 from daskagents.journal.attempt import Attempt, Journaling
@@ -221,7 +222,15 @@ def do_step(
     if place.folder is None:
         return Bundle(outcome, None)
     attempt = "" if journal is None else journal.name
-    bundle = Bundle(outcome, _write_piece(outcome, place), attempt)
+    piece = _write_piece(outcome, place)
+    if outcome.lapses:
+        if isinstance(piece, str):
+            with writing(piece):
+                write_failures(
+                    Path(str(place.folder)), place.step, Path(piece).name, outcome.lapses
+                )
+        outcome = replace(outcome, lapses=())  # they need not stay in memory
+    bundle = Bundle(outcome, piece, attempt)
     if place.shared:  # else its replies travel with it, and the client asks for them
         tell(place.topic, {"at": [place.step, place.index], "part": part_of(bundle).plain()})
     return bundle

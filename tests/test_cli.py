@@ -257,7 +257,7 @@ def test_an_endpoint_that_answers_nonsense(command: Command) -> None:
     error = one_error(ended, 1)
     assert "5 of 5 agents failed" in error
     assert "does not fit Guess" in error
-    assert ended[2].endswith("The rounds until then are in a\n")
+    assert ended[2].endswith("The rounds until then are in a; go on: daskagents resume a\n")
     assert da.open_run("a").status == "failed"
 
 
@@ -348,7 +348,8 @@ def test_ctrl_c_leaves_a_readable_run_and_no_process(
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert (out, err) == ("", "error: interrupted\nThe rounds until then are in a\n")
+    kept = "The rounds until then are in a; go on: daskagents resume a"
+    assert (out, err) == ("", f"error: interrupted\n{kept}\n")
     until(lambda: not group(process.pid), 20)
     run = da.open_run(tmp_path / "a")
     assert run.status == "interrupted"

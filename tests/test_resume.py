@@ -113,7 +113,7 @@ def snapshot(tmp_path: Path, at: int) -> Path:
     return tmp_path / "cut"
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 230))
 def test_a_run_goes_on_from_any_call(tmp_path_factory: Any, undisturbed: Any, at: int) -> None:
     cut = snapshot(tmp_path_factory.mktemp("run"), at)
@@ -350,6 +350,23 @@ def test_the_journal_can_be_read(tmp_path: Path) -> None:
     turns = opened.conversation(agent=5)
     assert [turn.role for turn in turns] == ["user", "assistant"] * (len(turns) // 2)
     assert turns[1].content == table["answer"].values[(table["agent"] == 5).values][0]
+
+
+def test_who_failed_and_why_can_be_asked(tmp_path: Path) -> None:
+    result = go(tmp_path / "run", rounds=4)
+    table = da.open_run(tmp_path / "run").failures()
+    assert table.sizes["failure"] == int(result["n_failed"].sum()) > 2
+    assert set(table["error"].values) == {"ValueError"}
+    for row in range(table.sizes["failure"]):
+        one = table.isel(failure=row)
+        number, agent = int(one["round"]), int(one["agent"])
+        assert bool(result["failed"][number, agent]) and np.isnan(result["place"][number, agent])
+        assert str(one["message"].values).startswith(f"walker {agent} fell at ")
+        assert "in reply" in str(one["where"].values) and float(str(one["answer"].values)) == float(
+            str(one["answer"].values)
+        )
+    some = da.open_run(tmp_path / "run").failures(round=int(table["round"][0]))
+    assert set(some["round"].values) == {int(table["round"][0])}
 
 
 def test_what_an_agent_remembers_is_told_once(tmp_path: Path) -> None:
