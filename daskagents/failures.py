@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from daskagents.block import Failure
 from daskagents.events import line_of, read_events
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _TEXTS = ("population", "error", "message", "where", "answer")
 
@@ -42,6 +44,8 @@ def read_failures(
     folder: Path, rounds: set[int] | None = None, agent: int | None = None
 ) -> xr.Dataset:
     """Return why agents failed, a row for each time one did."""
+    import xarray as xr  # not above: workers, which only write, would take as long as to start
+
     rows = [
         row
         for row in _rows(folder)

@@ -60,12 +60,16 @@ def describe_program(
 
 
 def refer(thing: Any) -> dict[str, str]:
-    """Return where a class or a function is found: its module, file and name."""
+    """Return where a class or a function is found: its module and name, and its file.
+
+    What is installed has no file here: elsewhere it may be in another place.
+    """
     module = getattr(thing, "__module__", "")
     file = getattr(sys.modules.get(module), "__file__", None)
+    own = file is not None and _is_own(Path(file).resolve())
     return {
         "module": module,
-        "file": str(Path(file).resolve()) if file else "",
+        "file": str(Path(file).resolve()) if file and own else "",
         "name": getattr(thing, "__qualname__", ""),
     }
 
@@ -155,7 +159,7 @@ def _made_with(value: Any) -> dict[str, Any] | None:
 def _files(workflow: Workflow, populations: Mapping[str, Any]) -> Iterator[Path]:
     """Yield the user's files: those of what is run, and others of their folders that are loaded."""
     found = [refer(function_of(workflow)), *(one["class"] for one in populations.values())]
-    own = {Path(one["file"]) for one in found if one["file"] and _is_own(Path(one["file"]))}
+    own = {Path(one["file"]) for one in found if one["file"]}
     folders = {path.parent for path in own}
     yield from own
     for module in list(sys.modules.values()):

@@ -113,7 +113,7 @@ def snapshot(tmp_path: Path, at: int) -> Path:
     return tmp_path / "cut"
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 230))
 def test_a_run_goes_on_from_any_call(tmp_path_factory: Any, undisturbed: Any, at: int) -> None:
     cut = snapshot(tmp_path_factory.mktemp("run"), at)
