@@ -14,7 +14,7 @@ import xarray as xr
 from daskagents.agent import waits
 from daskagents.cluster import connect
 from daskagents.driver import AHEAD, Driver, Heed
-from daskagents.errors import NotStoredError, RunError, UsageError
+from daskagents.errors import NotStoredError, UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.journal.attempt import Journaling, Sync
 from daskagents.journal.reading import usage_of
@@ -211,13 +211,11 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
                 assert store.past is not None
                 store.past.checkpoint = None
                 _drive(executor, store, workflow, bound, settings, program)
-    except BaseException as error:
+    except BaseException:
         if store.temporary or not store.begun:
             store.remove()
         else:
             store.close()
-            if isinstance(error, RunError):
-                error.add_note(f"what was done is kept; go on: da.resume({str(store.folder)!r})")
         raise
     return _result(store)
 
