@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, cast
@@ -80,6 +80,7 @@ class Driver:
         budget: Budget | None = None,
         spent: Usage | None = None,
         journal: Callable[[str], Journaling] | None = None,
+        accepted: Mapping[int, Mapping[int, str]] | None = None,
         ahead: int = AHEAD,
         heed: Heed | None = None,
     ) -> None:
@@ -94,6 +95,7 @@ class Driver:
             spent=spent,
             past=store.past,
             journal=journal,
+            accepted=accepted,
         )
         self.executor, self.store, self.checkpoint_every = executor, store, checkpoint_every
         checkpoint = None if store.past is None else store.past.checkpoint
@@ -273,7 +275,8 @@ class Driver:
         self._unpacked += [
             (step.number, self._accepted(step))
             for step in record.steps
-            if any(part.attempt for part in step.results or ()) or self.past is not None
+            if any(part.attempt for part in step.results or ())
+            or (self.past is not None and step.members.journaled)
         ]
         self.session.let_go(record.number)
         self._fold()
@@ -282,8 +285,7 @@ class Driver:
         """Return which attempt counts at each block of a step, as far as one wrote answers."""
         parts = zip(step.indexes, step.results or (), strict=True)
         found = {index: part.attempt for index, part in parts if part.attempt}
-        before = self.past.done.get(step.number, {}) if self.past else {}
-        return before | found
+        return dict(self.session.accepted.get(step.number, {})) | found if self.past else found
 
     def _add_models(self, tally: Tally) -> None:
         """Say what each model took in each round, in a run that asks several."""

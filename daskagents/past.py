@@ -83,7 +83,7 @@ class Past:
     forms
         Of replies, by class and method.
     done
-        The steps that were done, with the attempts whose answers count, by block.
+        The steps that were done.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Past:
     reads: dict[int, dict[str, Any]] = field(default_factory=dict)
     stored: dict[tuple[int, str], tuple[str, int]] = field(default_factory=dict)
     forms: dict[tuple[str, str], Form] = field(default_factory=dict)
-    done: dict[int, dict[int, str]] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
 
     @property
     def settled(self) -> int:
@@ -155,9 +155,7 @@ def _take(past: Past, event: dict[str, Any]) -> None:
         kinds = tuple((name, form) for name, form in event["kinds"])
         past.forms[event["cls"], event["method"]] = Form(kinds)
     elif kind == "done":
-        pairs = zip(event.get("blocks", ()), event.get("attempts", ()), strict=True)
-        # blocks whose answers were all there write no new segments
-        past.done.setdefault(event["step"], {}).update({b: name for b, name in pairs if name})
+        past.done.add(event["step"])
     elif kind == "round":
         for name, (step, reply) in event.get("direct", {}).items():
             past.stored[step, reply] = name, event["round"]

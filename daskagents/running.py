@@ -17,7 +17,7 @@ from daskagents.driver import AHEAD, Driver, Heed
 from daskagents.errors import NotStoredError, UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.journal.attempt import Journaling, Sync
-from daskagents.journal.reading import usage_of
+from daskagents.journal.reading import accepted_of, usage_of
 from daskagents.loop import patient_gc
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
@@ -235,9 +235,10 @@ def _drive(
         "",
         settled=past.settled if past is not None else 0,
         source=settings.source,
-        on_miss=settings.on_miss if settings.source or past is None else _on_miss(settings),
+        on_miss="call" if settings.accept_changes else settings.on_miss,
         sync=settings.sync,
     )
+    known = Path(settings.source) if settings.source else store.folder if past else None
     driver = Driver(
         executor,
         store,
@@ -248,6 +249,7 @@ def _drive(
         budget=budget,
         spent=usage_of(store.folder) if past is not None else None,
         journal=lambda life: replace(journaling, life=life),
+        accepted=accepted_of(known) if known is not None else None,
         ahead=rounds_ahead(list(populations_in(bound.arguments)), executor.memory(), AHEAD),
         heed=settings.heed,
     )
@@ -266,11 +268,6 @@ def _drive(
         store.shared = executor.sees(str(store.folder / "run.json"))
         with Progress(driver.snapshot, settings.progress, bound.arguments.get("rounds")):
             driver.drive(workflow, bound)
-
-
-def _on_miss(settings: Settings) -> Literal["error", "call"]:
-    """Return what is done where an answer should be there, in a run that goes on."""
-    return "call" if settings.accept_changes else "error"
 
 
 def _check(settings: Settings) -> None:

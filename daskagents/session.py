@@ -7,9 +7,10 @@ import threading
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -74,6 +75,8 @@ class Session:
         run but compared with it.
     journal
         Returns how answers are written down, given the token of this session.
+    accepted
+        The attempts whose answers counted before, by step and block.
 
     """
 
@@ -89,12 +92,13 @@ class Session:
         spent: Usage | None = None,
         past: Past | None = None,
         journal: Callable[[str], Journaling] | None = None,
+        accepted: Mapping[int, Mapping[int, str]] | None = None,
     ) -> None:
         self.executor, self.seed, self.model, self.store = executor, seed, model, store
         self.max_failed, self.budget, self.spent = max_failed, budget, spent
         self.past, self.retracing = past, past is not None and past.round > 0
         self.token = uuid.uuid4().hex[:10]
-        self._journal = journal and journal(self.token)
+        self._journal, self.accepted = journal and journal(self.token), accepted or {}
         self.members: dict[str, Members] = {}
         self.steps: list[Step] = []
         self.count = 0
@@ -279,7 +283,9 @@ class Session:
 
     def _journal_of(self, step: Step, shared: bool) -> Journaling | None:
         """Return how the answers that a step gets are written down; None where they are not."""
-        return self._journal if self._journal and shared and step.members.journaled else None
+        if self._journal is None or not shared or not step.members.journaled:
+            return None
+        return replace(self._journal, accepted=self.accepted.get(step.number, {}))
 
     def name_of(self, step: Step) -> str:
         """Return the name of the array whose chunks are the results of a step."""

@@ -274,6 +274,29 @@ def test_an_attempt_names_what_it_took_over(how: Journaling) -> None:
     assert len(model.asked) == 3
 
 
+def test_what_counted_counts_when_the_run_goes_on(how: Journaling) -> None:
+    """Of two attempts that both were answered, that which was accepted is gone on with."""
+    model = Counting([])
+
+    async def both() -> tuple[str, list[str]]:
+        one, two = Attempt(how, 0, 0), Attempt(how, 0, 0)
+        one._open(), two._open()  # neither finds anything of the other
+        texts = [(await each.chat(model, request("a"), 0))[0].text for each in (one, two)]
+        for each in (one, two):
+            each.close()
+        await loop.close_resources()
+        accepted = max(one.name, two.name)  # the one that is not found first
+        return accepted, [texts[one.name < two.name]]
+
+    accepted, right = asyncio.run(both())
+    later = replace(how, life="next", settled=1, accepted={0: accepted})
+    ((answer, _),) = ask(Attempt(later, 0, 0), model, [(0, request("a"))])
+    assert [answer.text] == right
+    replayed = Journaling("", "now", source=how.folder, accepted={0: accepted})
+    ((answer, _),) = ask(Attempt(replayed, 0, 0), model, [(0, request("a"))])
+    assert [answer.text] == right and len(model.asked) == 2
+
+
 @pytest.mark.parametrize("packs", [False, True])
 def test_a_journal_cut_at_every_byte_of_its_last_record(how: Journaling, packs: bool) -> None:
     wanted = [(agent, request(f"number {agent}")) for agent in range(3)]

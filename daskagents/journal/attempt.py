@@ -6,9 +6,9 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -32,9 +32,7 @@ from daskagents.journal.segments import (
     Key,
     journal_of,
     new_attempt,
-    packed_of,
     read_block,
-    read_segment,
 )
 from daskagents.journal.texts import Texts, write_all
 from daskagents.loop import resource
@@ -65,6 +63,8 @@ class Journaling:
         What to do where an answer should be there and is not.
     sync
         When the disk itself is to have what was written.
+    accepted
+        The attempts that counted at this step when it was done before, by block.
     """
 
     folder: str
@@ -73,6 +73,7 @@ class Journaling:
     source: str = ""
     on_miss: Literal["error", "call"] = "error"
     sync: Sync = "batch"
+    accepted: Mapping[int, str] = field(default_factory=dict)
 
 
 class Attempt:
@@ -203,20 +204,18 @@ class Attempt:
         """Look for what other attempts wrote."""
         self._opened = True
         how, step, block = self._how, self._step, self._block
+        accepted = how.accepted.get(block, "")
         if how.source:
-            self._take(read_block(journal_of(how.source), step, block))
+            self._take(read_block(journal_of(how.source), step, block, accepted))
         if not how.folder:
             return
         journal = journal_of(how.folder)
         with _usable(journal):
-            self._path, others = new_attempt(journal, step, block)
-            for other in others:
-                segment = read_segment(other)
-                if segment.chats:
-                    self._taken.append((segment.attempt, segment.chats[-1][1]))
-            packed = packed_of(journal, step).exists()
-            if self._taken or packed:
-                self._take(read_block(journal, step, block))
+            self._path = new_attempt(journal, step, block)
+            # read once: what others write after that is none of this attempt's
+            found = read_block(journal, step, block, "" if how.source else accepted)
+            self._taken = found.ends
+            self._take(found)
 
     def _take(self, found: BlockJournal) -> None:
         """Take over what may be used: failures only of this life, or of steps that are done."""

@@ -43,7 +43,7 @@ class Noted:
 
 def usage_of(folder: Path) -> Usage:
     """Return what all answers in a run's journal took."""
-    journal, accepted = journal_of(folder), _accepted(folder)
+    journal, accepted = journal_of(folder), accepted_of(folder)
     total = Usage()
     for step in steps_of(journal):
         for found in _blocks(journal, step, accepted.get(step, {})):
@@ -68,7 +68,7 @@ def noted(
     agent
         Whose; None for all.
     """
-    journal, accepted = journal_of(folder), _accepted(folder)
+    journal, accepted = journal_of(folder), accepted_of(folder)
     of_step = _rounds(folder)
     for step in steps_of(journal):
         number = of_step.get(step, -1)
@@ -102,12 +102,13 @@ def _blocks(
             yield [(heads[0], chat) for chat in found.chats.values()]
 
 
-def _accepted(folder: Path) -> dict[int, dict[int, str]]:
+def accepted_of(folder: Path) -> dict[int, dict[int, str]]:
     """Return the attempts that count, by step and block."""
     found: dict[int, dict[int, str]] = {}
     for event in read_events(folder / "events.jsonl"):
         if event["event"] == "done":
-            pairs = zip(event.get("blocks", ()), event.get("attempts", ()), strict=False)
+            pairs = zip(event.get("blocks", ()), event.get("attempts", ()), strict=True)
+            # blocks whose answers were all there write no new segments
             found.setdefault(event["step"], {}).update({b: name for b, name in pairs if name})
     return found
 

@@ -103,12 +103,11 @@ def _decode(payload: bytes, path: Path, start: int) -> Record:
     return record
 
 
-def new_attempt(journal: Path, step: int, block: int) -> tuple[Path, list[Path]]:
-    """Make the folder of a new attempt; return its segment's path, and those of all others."""
-    folder = folder_of(journal, step, block)
-    own = folder / uuid.uuid4().hex[:12]
+def new_attempt(journal: Path, step: int, block: int) -> Path:
+    """Make the folder of a new attempt; return its segment's path."""
+    own = folder_of(journal, step, block) / uuid.uuid4().hex[:12]
     own.mkdir(parents=True)
-    return own / "answers", sorted(p / "answers" for p in folder.iterdir() if p != own)
+    return own / "answers"
 
 
 class BlockJournal:
@@ -122,10 +121,13 @@ class BlockJournal:
         The life of the run that each was written in.
     segments
         What was read.
+    accepted
+        The attempt that counts, where it is known.
     """
 
     def __init__(self, segments: Iterable[Segment], accepted: str = "") -> None:
         self.segments = {segment.attempt: segment for segment in segments}
+        self.accepted = accepted
         self.chats: dict[Key, Chat] = {}
         self.lives: dict[Key, str] = {}
         for segment, upto in self._in_order(accepted):
@@ -146,6 +148,12 @@ class BlockJournal:
             return
         for segment in self.segments.values():
             yield segment, None
+
+    @property
+    def ends(self) -> list[tuple[str, int]]:
+        """Up to where each segment was read that has answers, in the order in which they count."""
+        read = list(self._in_order(self.accepted))
+        return [(one.attempt, upto or one.chats[-1][1]) for one, upto in read if one.chats]
 
     @property
     def damages(self) -> list[str]:
@@ -246,9 +254,9 @@ def read_segments(journal: Path, step: int, block: int, accepted: str = "") -> B
     return BlockJournal(map(read_segment, paths), accepted)
 
 
-def read_block(journal: Path, step: int, block: int) -> BlockJournal:
+def read_block(journal: Path, step: int, block: int, accepted: str = "") -> BlockJournal:
     """Read all that is known of one step of one block, packed or not."""
-    found = read_segments(journal, step, block)
+    found = read_segments(journal, step, block, accepted)
     path = packed_of(journal, step)
     if path.exists():  # what is packed is what counted
         packed = read_packed(path).get(block)
@@ -264,12 +272,3 @@ def steps_of(journal: Path) -> list[int]:
     if not journal.is_dir():
         return []
     return sorted(int(path.name) for path in journal.iterdir() if path.name.isdigit())
-
-
-def blocks_of(journal: Path, step: int) -> list[int]:
-    """Return the blocks of a step that the journal has something of, in order."""
-    folder = journal / f"{step:06d}"
-    found = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
-    if packed_of(journal, step).exists():
-        found |= set(read_packed(packed_of(journal, step)))
-    return sorted(found)
