@@ -103,7 +103,7 @@ class Driver:
         with writing(store.folder):
             self.rounds = Rounds(store.rounds, before.get("rounds"))
             if store.past is not None:
-                store.remove_pieces()  # of rounds that are computed again
+                store.forget_after(self.rounds.closed)
         self.pending: list[Record] = []
         self.yielded, self._last_cut = 0, self.rounds.closed
         self.n_failed, self.replies = before.get("n_failed", 0), before.get("replies", 0)
@@ -133,7 +133,7 @@ class Driver:
     def drive(self, workflow: Workflow, bound: Any) -> None:
         """Run the workflow to its end, and write down how it ended."""
         try:
-            with running(self.session), _plain_errors(self.executor):
+            with running(self.session), _plain_errors(self.executor, self.store):
                 with writing(self.store.folder):
                     self._join(bound)
                 with closing(cast(_Rounds, workflow(*bound.args, **bound.kwargs))) as generator:
@@ -490,7 +490,7 @@ def _status_after(error: BaseException) -> str:
 
 
 @contextmanager
-def _plain_errors(executor: Executor) -> Iterator[None]:
+def _plain_errors(executor: Executor, store: Store) -> Iterator[None]:
     """Say what Dask's errors mean for a run."""
     try:
         yield
@@ -502,8 +502,9 @@ def _plain_errors(executor: Executor) -> Iterator[None]:
     except CancelledError as error:
         # a future made while the client tries to connect again is cancelled without a reason
         lost = "connection-lost" in str(error) or not executor.connected()
+        hint = "" if store.temporary else f"; go on: daskagents resume {store.folder}"
         raise RunError(
-            "the connection to the Dask scheduler was lost"
+            f"the connection to the Dask scheduler was lost{hint}"
             if lost
             else "agents were lost with their worker, and can be made again only where all workers"
             f" see the run directory; give an `out` that they share ({error})"

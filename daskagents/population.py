@@ -89,13 +89,36 @@ class Population:
             raise UsageError(f"a population is made of a subclass of daskagents.Agent, not {cls!r}")
         if name is not None and not _NAME.fullmatch(name):
             raise UsageError(f"name is {name!r}; a population's name is a Python name")
-        self.cls, self.model, self.name = cls, as_model(model), name
-        self.table = read_table(cls, agents)
+        self._begin(cls, read_table(cls, agents), as_model(model), block_size, name)
+
+    @classmethod
+    def _of(
+        cls,
+        agent: type[Agent],
+        table: Table,
+        model: Model | None,
+        block_size: int | None,
+        name: str | None,
+    ) -> Population:
+        """Make a population of a table that was read before."""
+        made = object.__new__(cls)
+        made._begin(agent, table, model, block_size, name)
+        return made
+
+    def _begin(
+        self,
+        cls: type[Agent],
+        table: Table,
+        model: Model | None,
+        block_size: int | None,
+        name: str | None,
+    ) -> None:
+        self.cls, self.table, self.model, self.name = cls, table, model, name
         if self.model is not None:
             check_choice(cls, self.table, self.model)
         self.bounds = block_bounds(self.table.n, waits(cls), block_size)
         self.dim = name or "agent"
-        self._frame = make_frame(self.table, cls.__fields__, self.dim, self.bounds)
+        self._reframe()
         self._whole, self._rows = self, None  # type: tuple[Population, NDArray[np.int64] | None]
         self._members: Members | None = None
         self._session: Session | None = None

@@ -186,7 +186,7 @@ def _keep(folder: Path, path: Path) -> dict[str, str]:
 
 
 def check_program(
-    about: Mapping[str, Any], folder: Path, now: Mapping[str, Any], seed: int
+    about: Mapping[str, Any], folder: Path, now: Mapping[str, Any], seed: int, accept: bool
 ) -> None:
     """Raise a `UsageError` if a run is to go on with another program than it had.
 
@@ -200,9 +200,24 @@ def check_program(
         What `describe_program` says of the program that is to go on.
     seed
         Its seed.
+    accept
+        Whether to go on all the same, as far as that makes sense: with other agents it does not.
     """
-    before = about.get("program", {})
+    before = about["program"]
     wrong: list[str] = []
+    for key, old in before["populations"].items():
+        new = now["populations"].get(key)
+        for part in ("digest", "bounds") if new else ():
+            if old[part] != new[part]:
+                what = {"digest": "the columns", "bounds": "the number or blocks"}[part]
+                wrong.append(f"{what} of the population {key!r} differ")
+    if wrong:
+        raise UsageError(
+            f"{folder} was run with other agents: {'; '.join(wrong)}; give the same, or start anew"
+            " in another folder"
+        )
+    if accept:
+        return
     if about.get("seed") != seed:
         wrong.append(f"the seed was {about.get('seed')} and is {seed}")
     for part in ("module", "name"):
@@ -213,12 +228,6 @@ def check_program(
         old, new = before["arguments"].get(name), now["arguments"].get(name)
         if old != new and not (old and "missing" in old):
             wrong.append(f"the argument {name!r} was {_short(old)} and is {_short(new)}")
-    for key, old in before["populations"].items():
-        new = now["populations"].get(key)
-        for part in ("digest", "bounds") if new else ():
-            if old[part] != new[part]:
-                what = {"digest": "the columns", "bounds": "the number or blocks"}[part]
-                wrong.append(f"{what} of the population {key!r} differ")
     diffs = [_difference(folder, path, kept, now) for path, kept in before["files"].items()]
     wrong += [f"a file has changed:\n{diff}" for diff in diffs if diff]
     if wrong:

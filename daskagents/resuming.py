@@ -14,13 +14,13 @@ import numpy as np
 import xarray as xr
 
 from daskagents import blocks
-from daskagents.agent import Agent
 from daskagents.columns import concat
 from daskagents.errors import UsageError
 from daskagents.loading import import_file
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.chosen import as_model
+from daskagents.models.dummy import Dummy
 from daskagents.named import Named
 from daskagents.population import Population
 from daskagents.running import Settings, execute
@@ -144,7 +144,7 @@ def replay(
     """
     if on_miss not in ("error", "call"):
         raise UsageError(f"on_miss is {on_miss!r}; give 'error' or 'call'")
-    found = Found(folder, options, workflow)
+    found = Found(folder, options, workflow, asks=on_miss == "call")
     settings = replace(
         found.settings(model),
         client=client,
@@ -157,17 +157,34 @@ def replay(
 
 
 class Found:
-    """A program, found again by what a run directory says of it."""
+    """A program, found again by what a run directory says of it.
+
+    Parameters
+    ----------
+    folder
+        The run directory.
+    options
+        Parameters of the workflow that are to be others.
+    workflow
+        Another workflow.
+    asks
+        Whether models will be asked; else something stands in for each, and need not be found.
+    """
 
     def __init__(
-        self, folder: str | os.PathLike[str], options: dict[str, Any], workflow: Any = None
+        self,
+        folder: str | os.PathLike[str],
+        options: dict[str, Any],
+        workflow: Any = None,
+        *,
+        asks: bool = True,
     ) -> None:
         self.folder = Path(folder).expanduser().absolute()
         self.about = read_about(self.folder)
-        if "program" not in self.about:
-            raise UsageError(f"{self.folder} does not say what program it is of")
+        if "program" not in self.about or "populations" not in self.about:
+            raise UsageError(f"{self.folder} was killed before the run began; {self._again}")
         self.program: dict[str, Any] = self.about["program"]
-        self.options = options
+        self.options, self._asks = options, asks
         self.workflow = workflow or _find(self.program["workflow"], "the workflow", self._again)
         self._populations: dict[str, Population] = {}
 
@@ -180,12 +197,13 @@ class Found:
         about = self.about
         given = as_model(model) if model is not None else None
         if given is None and about.get("model_made_with") is not None:
-            given = self._make(about["model_made_with"], "the model", "give it: model=...")
+            given = self._model(about["model_made_with"], "the model", "give it: model=...")
         return Settings(
             model=given,
             seed=about["seed"],
             checkpoint_every=about["checkpoint_every"],
             max_failed=about["max_failed"],
+            sync=about["fsync"],
         )
 
     def bound(self) -> Any:
@@ -208,6 +226,13 @@ class Found:
         if "dict" in node:
             return {key: self._argument(inner, name) for key, inner in node["dict"].items()}
         return self._make(node, f"the argument {name!r}", f"give it: {name}=...")
+
+    def _model(self, node: dict[str, Any], what: str, cure: str) -> Model:
+        """Return a model, or what stands in for it."""
+        if not self._asks:
+            return Dummy()
+        made: Model = self._make(node, what, cure)
+        return made
 
     def _make(self, node: dict[str, Any], what: str, cure: str) -> Any:
         """Return what `describe_value` described."""
@@ -243,23 +268,11 @@ class Found:
             parts = [blocks.read(path).columns for path in sorted(folder.iterdir())]
             columns = {c: concat([part[c] for part in parts]) for c in said["columns"]}
         model = said["model"]
-        made = None if model is None else self._make(model, f"the model of {key!r}", self._again)
-        return remade(cls, Table(n, columns), size - first, said["dim"], said["name"], made)
-
-
-def remade(
-    cls: type[Agent],
-    table: Table,
-    block_size: int,
-    dim: str,
-    name: str | None,
-    model: Model | None,
-) -> Population:
-    """Return a population of a table that has been checked before."""
-    made = Population(cls, table.n, model=model, block_size=block_size)
-    made.table, made.dim, made.name = table, dim, name
-    made._reframe()
-    return made
+        made = None if model is None else self._model(model, f"the model of {key!r}", self._again)
+        population = Population._of(cls, Table(n, columns), made, size - first, said["name"])
+        population.dim = said["dim"]  # of a named agent it is not its name
+        population._reframe()
+        return population
 
 
 def _bind(workflow: Any, given: dict[str, Any]) -> Any:

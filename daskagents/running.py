@@ -118,7 +118,8 @@ def run(
         a spent budget, or for more rounds. What was computed is not computed again, and no answer
         of a model is asked for again.
     accept_changes
-        Whether to go on although the program, the agents or the seed have changed since.
+        Whether to go on although the program or the seed have changed since; the agents must be
+        the same.
     checkpoint_every
         Rounds between two checkpoints of the agents' state.
     max_failed
@@ -201,8 +202,9 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
     store = Store(settings.out, resume=settings.resume)
     try:
         program = describe_program(store.folder, workflow, bound.arguments)
-        if store.past is not None and not settings.accept_changes:
-            check_program(store.about, store.folder, program, int(settings.seed))
+        if store.past is not None:
+            store.past.may_differ = accept = settings.accept_changes
+            check_program(store.about, store.folder, program, int(settings.seed), accept)
         with ExitStack() as entered:
             executor = entered.enter_context(_executor(settings.client))
             try:
@@ -263,6 +265,7 @@ def _drive(
             seed=int(settings.seed),
             checkpoint_every=settings.checkpoint_every,
             max_failed=settings.max_failed,
+            fsync=settings.sync,
             budget=None if budget is None else budget.limits,
         )
         store.shared = executor.sees(str(store.folder / "run.json"))

@@ -81,13 +81,20 @@ class Store:
             resume = resume and (self.folder / "run.json").exists()
             self._was_there = resume or _make_folder(self.folder)
         self._lock = Lock(self.folder)
-        if out is not None and resume:
+        try:
+            self._open(resume=out is not None and resume)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, *, resume: bool) -> None:
+        """Read what the run did before, if it goes on, and open its events."""
+        if resume:
             self.about, self.past = read_about(self.folder), read_past(self.folder)
             self.begun = True
         try:
             self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
         except OSError as error:
-            self._lock.release()
             raise FolderError(f"{self.folder} cannot be written: {error.strerror}") from None
         if resume:
             self._events.write("\n")  # after a line that a killed run left unfinished
@@ -185,6 +192,13 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(piece)
         return str(path)
+
+    def forget_after(self, round_: int) -> None:
+        """Remove what tasks wrote of rounds that are computed again."""
+        self.remove_pieces()
+        for generation in (self.folder / "checkpoints").glob("*"):
+            if int(generation.name) > round_:
+                shutil.rmtree(generation, ignore_errors=True)
 
     def remove_pieces(self) -> None:
         """Remove what tasks replied, once all of it is in the results."""
