@@ -22,6 +22,17 @@ from daskagents.doctor import examine
 from daskagents.drawing import draw
 from daskagents.errors import UsageError
 from daskagents.explaining import explain
+from daskagents.flags import (
+    Agents,
+    Debug,
+    Folder,
+    Json,
+    Scheduler,
+    Seed,
+    Sync,
+    Workers,
+    WorkflowFile,
+)
 from daskagents.interrupt import quiet_interrupt
 from daskagents.loading import load
 from daskagents.models.local import install_model
@@ -37,12 +48,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="A run directory.", show_default=False)
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where errors come from.")]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -108,20 +113,8 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
 
 @app.command("run")
 def _run(
-    workflow: Annotated[
-        str,
-        typer.Argument(
-            metavar="WORKFLOW.py[:NAME]",
-            help="The file, and which of its workflows.",
-            show_default=False,
-        ),
-    ],
-    agents: Annotated[
-        int | None,
-        typer.Option(
-            "--agents", "-n", metavar="N", min=1, help="How many agents. \\[default: 100]"
-        ),
-    ] = None,
+    workflow: WorkflowFile,
+    agents: Agents = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -140,9 +133,7 @@ def _run(
             autocompletion=_complete,
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="What everything random follows from.")
-    ] = 0,
+    seed: Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -150,16 +141,9 @@ def _run(
             help="The run directory, new or empty. \\[default: runs/WORKFLOW-DATE-TIME]",
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Worker processes. \\[default: one per core]"),
-    ] = None,
-    sync: Annotated[
-        bool, typer.Option("--sync", help="Run in this process, with no workers.")
-    ] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")
-    ] = None,
+    workers: Workers = None,
+    sync: Sync = False,
+    scheduler: Scheduler = None,
     max_failed: Annotated[
         float,
         typer.Option(metavar="F", min=0, max=1, help="Fraction of agents that may fail in a step."),

@@ -10,30 +10,13 @@ import typer
 from daskagents.choices import budget_for, named_model, pairs, where
 from daskagents.closing import draw_results, show_results
 from daskagents.comparing import compare
+from daskagents.flags import Debug, Folder, Json, ModelAsRun, Parameters, Scheduler, Sync, Workers
 from daskagents.interrupt import quiet_interrupt
 from daskagents.opened import open_run
 from daskagents.options import read
 from daskagents.reporting import FAILED, Doing, one_error, print_json
 from daskagents.resuming import Found, replay, resume
 from daskagents.stdout import kept_stdout
-
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="A run directory.", show_default=False)
-]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the workflow, as rounds=50."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="Worker processes. \\[default: one per core]"),
-]
-Sync = Annotated[bool, typer.Option("--sync", help="Run in this process, with no workers.")]
-Scheduler = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where errors come from.")]
 
 
 def add(app: typer.Typer) -> None:
@@ -45,10 +28,8 @@ def add(app: typer.Typer) -> None:
 
 def _resume(
     folder: Folder,
-    model: Annotated[
-        str | None, typer.Option(metavar="local|random|URL|NAME", help="As for run.")
-    ] = None,
-    option: Options = None,
+    model: ModelAsRun = None,
+    option: Parameters = None,
     budget: Annotated[
         list[str] | None,
         typer.Option(metavar="LIMIT=N", help="As for run: larger than what was spent."),
@@ -87,7 +68,7 @@ def _replay(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to write it. \\[default: FOLDER-replay]"),
     ] = None,
-    option: Options = None,
+    option: Parameters = None,
     workers: Workers = None,
     sync: Sync = False,
     scheduler: Scheduler = None,

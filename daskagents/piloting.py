@@ -12,6 +12,18 @@ import typer
 from daskagents.arguments import arguments
 from daskagents.choices import model_for, pairs, where
 from daskagents.estimating import Interval, estimate
+from daskagents.flags import (
+    Agents,
+    Debug,
+    Json,
+    ModelAsRun,
+    Parameters,
+    Scheduler,
+    Seed,
+    Sync,
+    Workers,
+    WorkflowFile,
+)
 from daskagents.interrupt import quiet_interrupt
 from daskagents.loading import load
 from daskagents.reporting import Doing, one_error
@@ -25,27 +37,10 @@ def add(app: typer.Typer) -> None:
 
 
 def _estimate(
-    workflow: Annotated[
-        str,
-        typer.Argument(
-            metavar="WORKFLOW.py[:NAME]",
-            help="The file, and which of its workflows.",
-            show_default=False,
-        ),
-    ],
-    agents: Annotated[
-        int | None,
-        typer.Option(
-            "--agents", "-n", metavar="N", min=1, help="How many agents. \\[default: 100]"
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="local|random|URL|NAME", help="As for run.")
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the workflow."),
-    ] = None,
+    workflow: WorkflowFile,
+    agents: Agents = None,
+    model: ModelAsRun = None,
+    option: Parameters = None,
     pilot: Annotated[
         int, typer.Option(metavar="N", min=2, help="Agents of each population in the pilot.")
     ] = 50,
@@ -55,23 +50,12 @@ def _estimate(
             metavar="N", min=1, help="Rounds of the run, where the workflow does not say so."
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="What everything random follows from.")
-    ] = 0,
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Worker processes. \\[default: one per core]"),
-    ] = None,
-    sync: Annotated[
-        bool, typer.Option("--sync", help="Run in this process, with no workers.")
-    ] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, for programs.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
+    seed: Seed = 0,
+    workers: Workers = None,
+    sync: Sync = False,
+    scheduler: Scheduler = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Predict calls, tokens, cost and time of a run, by two rounds with a few of its agents."""
     doing = Doing(as_json=as_json)

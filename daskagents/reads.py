@@ -43,7 +43,7 @@ def describe(value: Any) -> dict[str, Any]:
             shape = None if isinstance(value, np.generic) else list(value.shape)
             dtype = "text" if text else str(value.dtype)
             return {"dtype": dtype, "shape": shape, "data": np.ravel(value).tolist()}
-        return {"digest": _digest(np.asarray(value))}
+        return {"digest": digest_of(np.asarray(value))}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         inside = {key: describe(inner) for key, inner in value.items()}
         if not any("digest" in inner for inner in inside.values()):
@@ -141,7 +141,8 @@ def _shown(said: dict[str, Any]) -> str:
     return reprlib.repr(found.item() if isinstance(found, np.generic) else found)
 
 
-def _digest(value: NDArray[Any]) -> str:
+def digest_of(value: NDArray[Any]) -> str:
+    """Return a digest of the values of an array."""
     plain = value.dtype.kind in "fiub"
     data = np.ascontiguousarray(value).data if plain else repr(value.tolist()).encode()
     return blake2b(data, digest_size=16).hexdigest()

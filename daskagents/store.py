@@ -44,6 +44,7 @@ from daskagents.errors import FolderError
 from daskagents.events import line_of
 from daskagents.lock import Lock
 from daskagents.past import Past, read_past
+from daskagents.reads import digest_of
 from daskagents.tasks import Part, writing
 
 _VERSIONS = ("dask", "distributed", "numpy", "xarray", "zarr")
@@ -279,14 +280,8 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.size <= _LARGE:
             return value.tolist()
-        return {"shape": value.shape, "dtype": str(value.dtype), "digest": _digest(value)}
+        return {"shape": value.shape, "dtype": str(value.dtype), "digest": digest_of(value)}
     return repr(value)
-
-
-def _digest(value: np.ndarray[Any, Any]) -> str:
-    plain = value.dtype.kind in "fiub"
-    data = np.ascontiguousarray(value).data if plain else repr(value.tolist()).encode()
-    return blake2b(data, digest_size=16).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from daskagents.errors import DaskAgentsError, ModelError, RunError
 from daskagents.journal.entries import (
+    About,
     Asked,
     Chat,
     Entry,
@@ -156,23 +157,25 @@ class Attempt:
         drawn = 0 if request.rng is None else request.rng.drawn
         if self._path is not None:
             with _usable(self._path):
-                self._write(answer, asked, (*at, drawn, began, time.monotonic() - start))
+                self._write(answer, asked, About(*at, drawn, began, time.monotonic() - start))
             if self._how.sync == "each":
                 await asyncio.get_running_loop().run_in_executor(None, os.fsync, self._fd)
         if isinstance(answer, ModelError):
             raise answer
         return answer
 
-    def _write(
-        self, answer: Answer | ModelError, asked: _Read, about: tuple[int, int, int, float, float]
-    ) -> None:
+    def _write(self, answer: Answer | ModelError, asked: _Read, about: About) -> None:
         """Write one chat down."""
         assert self._path is not None
         texts = _texts_of(self._how.folder)
         turns = [(role, name, texts.refer(text)) for role, name, text in asked.turns]
         short = Asked(asked.digest, turns, texts.refer(asked.wanted))
-        make = lapse_of if isinstance(answer, ModelError) else entry_of
-        data = frame(encode(make(answer, short, *about)))  # type: ignore[arg-type]
+        record: Chat
+        if isinstance(answer, ModelError):
+            record = lapse_of(answer, short, about)
+        else:
+            record = entry_of(answer, short, about)
+        data = frame(encode(record))
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             first = frame(encode(self._head))

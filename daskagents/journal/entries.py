@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from daskagents import errors
 from daskagents.errors import ModelError
 from daskagents.models.base import Answer, Request
-from daskagents.usage import Usage
+from daskagents.usage import NAMES, Usage
 
 #: The parts of a `Usage`.
 Numbers: TypeAlias = tuple[int, int, int, int, int, float, float]
@@ -36,11 +37,11 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
     wanted: Text = ""
 
 
-class Entry(msgspec.Struct, array_like=True, tag=1, frozen=True):
-    """One chat that was answered: the `call`-th of an agent in the step.
+class Said(msgspec.Struct, array_like=True, frozen=True):
+    """One chat: the `call`-th of an agent in the step.
 
-    `drawn` is how many random numbers the agent had drawn when the answer came, `began` the time
-    since the epoch in seconds.
+    `drawn` is how many random numbers the agent had drawn when it ended, `began` the time since
+    the epoch in seconds, `numbers` what it took.
     """
 
     agent: int
@@ -49,25 +50,31 @@ class Entry(msgspec.Struct, array_like=True, tag=1, frozen=True):
     drawn: int
     began: float
     seconds: float
-    text: str
-    value: Any
     numbers: Numbers
-    model: str
-    endpoint: str
-    reasoning: str = ""
-    how: str = ""
-    probabilities: dict[str | int, float] | None = None
 
     @property
     def usage(self) -> Usage:
         """What it took."""
         return Usage(*self.numbers)
 
+
+class Entry(Said, array_like=True, tag=1, frozen=True):
+    """A chat that was answered."""
+
+    text: str
+    value: Any
+    model: str
+    endpoint: str
+    reasoning: str = ""
+    how: str = ""
+    probabilities: dict[str | int, float] | None = None
+
     def answer(self, request: Request) -> Answer:
         """Return the answer as the agent got it."""
         value = self.value
         if request.schema is not None:
             value = msgspec.convert(value, request.schema)
+        took = dict(zip(NAMES, self.numbers, strict=True))
         return Answer(
             text=self.text,
             value=value,
@@ -76,35 +83,17 @@ class Entry(msgspec.Struct, array_like=True, tag=1, frozen=True):
             reasoning=self.reasoning,
             how=self.how,
             probabilities=self.probabilities,
-            calls=self.numbers[0],
-            prompt_tokens=self.numbers[1],
-            completion_tokens=self.numbers[2],
-            cached_tokens=self.numbers[3],
-            retries=self.numbers[4],
-            cost=self.numbers[5],
-            waited=self.numbers[6],
+            **took,  # type: ignore[arg-type]
         )
 
 
-class Lapse(msgspec.Struct, array_like=True, tag=2, frozen=True):
-    """One chat that failed in the end, and how."""
+class Lapse(Said, array_like=True, tag=2, frozen=True):
+    """A chat that failed in the end, and how."""
 
-    agent: int
-    call: int
-    asked: Asked
-    drawn: int
-    began: float
-    seconds: float
     kind: str
     message: str
-    numbers: Numbers
     endpoint: str
     passing: bool
-
-    @property
-    def usage(self) -> Usage:
-        """What it took."""
-        return Usage(*self.numbers)
 
     def error(self) -> ModelError:
         """Return the error as the agent got it."""
@@ -129,38 +118,39 @@ Chat = Entry | Lapse
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Record).decode
+_numbers = attrgetter(*NAMES)
 
 
 def numbers_of(usage: Any) -> Numbers:
     """Return the parts of a usage, or of an answer, which has them too."""
-    return (
-        usage.calls,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.cached_tokens,
-        usage.retries,
-        usage.cost,
-        usage.waited,
-    )
+    return _numbers(usage)
 
 
-def entry_of(
-    answer: Answer, asked: Asked, agent: int, call: int, drawn: int, began: float, seconds: float
-) -> Entry:
+class About(NamedTuple):
+    """Which chat of whom, random numbers drawn by its end, when it began and its seconds."""
+
+    agent: int
+    call: int
+    drawn: int
+    began: float
+    seconds: float
+
+
+def entry_of(answer: Answer, asked: Asked, about: About) -> Entry:
     """Return the entry of an answer."""
     value = answer.value
     if value is not None and type(value) not in (str, int, float, bool):
         value = msgspec.to_builtins(value)
     return Entry(
-        agent,
-        call,
+        about.agent,
+        about.call,
         asked,
-        drawn,
-        began,
-        seconds,
+        about.drawn,
+        about.began,
+        about.seconds,
+        numbers_of(answer),
         answer.text,
         value,
-        numbers_of(answer),
         answer.model,
         answer.endpoint,
         answer.reasoning,
@@ -169,20 +159,18 @@ def entry_of(
     )
 
 
-def lapse_of(
-    error: ModelError, asked: Asked, agent: int, call: int, drawn: int, began: float, seconds: float
-) -> Lapse:
+def lapse_of(error: ModelError, asked: Asked, about: About) -> Lapse:
     """Return the entry of a chat that failed."""
     return Lapse(
-        agent,
-        call,
+        about.agent,
+        about.call,
         asked,
-        drawn,
-        began,
-        seconds,
+        about.drawn,
+        about.began,
+        about.seconds,
+        numbers_of(error.usage),
         type(error).__name__,
         str(error),
-        numbers_of(error.usage),
         str(getattr(error, "endpoint", "")),
         error.passing,
     )
