@@ -14,7 +14,17 @@ from distributed import Client
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alternatives, asking, cases, endpoints, long, rivals, rounds, starting
+from benchmarks import (
+    alternatives,
+    asking,
+    cases,
+    durability,
+    endpoints,
+    long,
+    rivals,
+    rounds,
+    starting,
+)
 from benchmarks.measure import Row, spread
 
 
@@ -35,6 +45,8 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield from endpoints.requests(2_000 if quick else 20_000)
     yield from asking.asking(client, 2_000 if quick else 100_000)
     yield asking.failing(client, 1_200 if quick else 12_000)
+    sizes = (2, 10_000, 2_000) if quick else (10, 1_000_000, 100_000)
+    yield from durability.durability(client, *sizes)
     yield from rivals.rivals(client, agents, 200 if quick else 2_000)
     yield from long.long_run(100 if quick else 2_000)
 
