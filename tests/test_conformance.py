@@ -6,11 +6,12 @@ import http.client
 import importlib.util
 import json
 import math
-import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ import openai
 import pytest
 from test_models_process import wait_until
 
+import daskagents as da
+from daskagents import models
 from daskagents.models import local
 from daskagents.testing import PrefixCache, model_server
 
@@ -42,14 +45,12 @@ def ours() -> Iterator[str]:
 
 
 @contextmanager
-def llmock() -> Iterator[str]:
-    """Serve llmock, where it is installed; ``pip install llmock`` in any environment on PATH."""
-    if (command := shutil.which("llmock")) is None:
-        pytest.skip("pip install llmock")
+def llmock(*faults: str) -> Iterator[str]:
+    command = Path(sys.executable).with_name("llmock")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [command, "serve", "--host=127.0.0.1", f"--port={port}", "--log-level=error"]
+    words = [command, "serve", "--host=127.0.0.1", f"--port={port}", "--log-level=error", *faults]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: listens(port), 60)
@@ -179,6 +180,26 @@ def test_other_routes(url: str) -> None:
     status, answer = send(url, "GET", "/nowhere")
     assert (status, isinstance(answer["error"]["message"], str)) == (404, True)
     assert send(url.removesuffix("/v1"), "GET", "/health")[1]["status"] == "ok"
+
+
+def test_the_default_stack_behaves_well_in_the_judgement_of_another() -> None:
+    """Its verdict is an error where a client ignores Retry-After, gives up, or hammers it."""
+    faults = [f"--error-rate={rate}" for rate in ("429=0.15", "500=0.05", "503=0.05")]
+    with llmock(*faults) as url:
+        model = models.stack(models.OpenAI("gpt-4o", url, "none"))
+        population = da.Population(Asker, 40, model=model)
+        replies = population.reply()["said"].values
+        command = [Path(sys.executable).with_name("llmock"), "report", "--json", "--url"]
+        told = subprocess.run(
+            [*command, url.removesuffix("/v1")], capture_output=True, text=True, check=False
+        )
+    assert len(replies) == 40 and all(replies)
+    assert told.returncode == 0, told.stdout
+
+
+class Asker(da.Agent):
+    async def reply(self, message: da.Message) -> dict[str, str]:
+        return {"said": (await self.chat(f"I am {self.id}.")).text}
 
 
 @pytest.mark.timeout(300)
