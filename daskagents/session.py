@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import threading
 import uuid
@@ -484,7 +485,9 @@ def current_session() -> Session:
     client = current_client()
     if client is None:
         if not _here:
-            _here.append(Session(Here()))
+            here = Here()
+            atexit.register(here.close)  # else open connections complain when the program ends
+            _here.append(Session(here))
         return _here[0]
     if client not in _ambient:
         _ambient[client] = Session(Cluster(client))

@@ -1,5 +1,7 @@
 import gc
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from worlds import Odd, Player, Speaker, Waiter, drawn, noted_reads, reading, until
 
 import daskagents as da
-from daskagents import models, tasks
+from daskagents import models, tasks, testing
 from daskagents.block import Failure, pick_rows
 from daskagents.errors import AgentError, RunError
 from daskagents.executors import Here, spread
@@ -315,3 +317,21 @@ def test_the_scheduler_forgets_what_past_steps_were(cluster2: LocalCluster) -> N
         people = da.Population(Player, 40, block_size=10)
         da.run(long, people, rounds=41, client=client, checkpoint_every=5)
     assert counted[40] <= max(counted[:10]) + 10
+
+
+def test_a_program_that_asks_outside_a_run_ends_quietly(tmp_path: Path) -> None:
+    code = """
+import sys
+import daskagents as da
+
+class Asker(da.Agent):
+    async def reply(self, message) -> float:
+        return float(len((await self.chat("Well?")).text))
+
+model = da.models.OpenAI("any", sys.argv[1], "none")
+print(da.Population(Asker, 3, model=model).reply().values.shape)
+"""
+    with testing.model_server() as server:
+        command = [sys.executable, "-c", code, server.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(3,)\n", "")
