@@ -79,7 +79,7 @@ def when(condition: Any, action: Any) -> Iterator[threading.Event]:
         thread.join()
 
 
-def varied(people: Any, chair: Any, rounds: int = 60) -> Iterator[Any]:
+def varied(people: Any, chair: Any, rounds: int = 28) -> Iterator[Any]:
     """Pass on means, what each said, what was read, and what the workflow makes of it."""
     message: Any = 0.0
     for number in range(rounds):
@@ -126,8 +126,8 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
             os.kill(next(victims), signal.SIGKILL)
 
         with (
-            when(lambda: rounds_closed(tmp_path / "cut") >= 13, kill) as first,
-            when(lambda: rounds_closed(tmp_path / "cut") >= 40, kill) as second,
+            when(lambda: rounds_closed(tmp_path / "cut") >= 7, kill) as first,
+            when(lambda: rounds_closed(tmp_path / "cut") >= 17, kill) as second,
         ):
             cut = on(client, tmp_path / "cut")
         assert first.is_set() and second.is_set()
