@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -33,10 +34,8 @@ from daskagents.journal.entries import (
     Taken,
     decode,
     encode,
-    numbers_of,
 )
 from daskagents.journal.frames import Damage, frame, read_frames
-from daskagents.usage import Usage
 
 FORMAT = 1
 #: The key of a chat within a step of a block: the agent, and which of its chats it is.
@@ -224,9 +223,9 @@ def pack(journal: Path, step: int, accepted: dict[int, str]) -> None:
 
 def _pack(block: int, head: Head, chats: list[Chat]) -> Packed:
     agents = [chat.agent for chat in chats]
-    usage = numbers_of(sum((chat.usage for chat in chats), Usage()))
+    sums = tuple(map(sum, zip(*(chat.numbers for chat in chats), strict=True)))
     packed = zlib.compress(encode(chats), 1)
-    return Packed(block, min(agents), max(agents), len(chats), usage, head, packed)
+    return Packed(block, min(agents), max(agents), len(chats), cast(Numbers, sums), head, packed)
 
 
 def read_packed(path: Path) -> dict[int, Packed]:

@@ -303,7 +303,8 @@ class Wrapper(Model):
 
     def of(self, agent: Any) -> Model:
         """Return this wrapper around the model that the inner one is to an agent."""
-        return self.inside(lambda inner: inner.of(agent))
+        inner = self.inner.of(agent)
+        return self if inner is self.inner else self.inside(lambda _: inner)
 
     def inside(self, change: Callable[[Model], Model]) -> Model:
         """Return this wrapper around what the inner model is changed to."""

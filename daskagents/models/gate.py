@@ -12,13 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from daskagents import loop
 from daskagents.errors import ModelError, RunError
 from daskagents.keeper import Accounts
 from daskagents.models.base import Answer, Keeper, Model, Request, Wrapper
 from daskagents.usage import Usage
+
+A = TypeVar("A", bound=Answer | ModelError)
 
 #: Seconds between two words to the keeper at least, and at most while nothing changes.
 _SOONEST, _LATEST = 0.02, 2.0
@@ -96,8 +100,9 @@ class Gate(ABC):
         if not self._line:
             self._soon.set()
         self._line.append((future, need))
+        line = loop.line.get(None)
         try:
-            return await future
+            return await (future if line is None else line.stand(future))
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._undo(future.result())
@@ -205,7 +210,7 @@ class Gated(Wrapper):
         """
         gate = self._gate(request)
         need = gate.need(request, 1)
-        taken, waited = gate.enter(need), None
+        taken, waited = gate.enter(need), 0.0
         if taken is None:
             taken, waited = await _waiting(gate, need)
         try:
@@ -214,13 +219,13 @@ class Gated(Wrapper):
             _failed(gate, taken, waited, error)
             raise
         gate.leave(taken, answer, None)
-        return answer if waited is None else answer.after(waited)
+        return _after(answer, waited)
 
     async def chat_many(self, request: Request, n: int) -> list[Answer | ModelError]:
         """Ask the inner model for several answers at once, as soon as there is leave for all."""
         gate = self._gate(request)
         need = gate.need(request, n)
-        taken, waited = gate.enter(need), None
+        taken, waited = gate.enter(need), 0.0
         if taken is None:
             taken, waited = await _waiting(gate, need)
         try:
@@ -229,31 +234,30 @@ class Gated(Wrapper):
             _failed(gate, taken, waited, error)
             raise
         gate.leave(taken, sum((answer.usage for answer in answers), Usage()), None)
-        return answers if waited is None else [_after(answers[0], waited), *answers[1:]]
+        return [_after(answers[0], waited), *answers[1:]]
 
 
-async def _waiting(gate: Gate, need: Any) -> tuple[Any, Usage]:
+async def _waiting(gate: Gate, need: Any) -> tuple[Any, float]:
     """Wait until a gate lets a call through; return what it took, and how long that was."""
     began = monotonic()
     taken = await gate.wait(need)
-    return taken, Usage(waited=monotonic() - began)
+    return taken, monotonic() - began
 
 
-def _failed(gate: Gate, taken: Any, waited: Usage | None, error: BaseException) -> None:
+def _failed(gate: Gate, taken: Any, waited: float, error: BaseException) -> None:
     """Tell a gate of a call that failed, and the error how long it waited."""
     if not isinstance(error, ModelError):
         gate.leave(taken, None, error)
         return
     gate.leave(taken, error.usage, error)
-    if waited is not None:
-        error.usage += waited
+    error.usage += Usage(waited=waited)
 
 
-def _after(answer: Answer | ModelError, waited: Usage) -> Answer | ModelError:
-    """Return an answer, or the error in its place, as one that took so much more."""
+def _after(answer: A, waited: float) -> A:
+    """Return an answer, or the error in its place, as one that waited so much longer."""
     if isinstance(answer, Answer):
-        return answer.after(waited)
-    answer.usage += waited
+        return replace(answer, waited=answer.waited + waited) if waited else answer
+    answer.usage += Usage(waited=waited)
     return answer
 
 
