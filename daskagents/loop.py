@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 #: Agents that may be under way at once in one process; more wait without a cost.
 IN_FLIGHT = 65_536
+#: Agents of one step that may wait for leave to ask before no more are started.
+_IN_LINE = 256
+#: Agents that are started in one turn of the loop.
+_AT_ONCE = 64
 
 _resources: dict[asyncio.AbstractEventLoop, dict[Hashable, Any]] = {}
 
@@ -42,6 +48,38 @@ async def close_resources() -> None:
         close = getattr(kept, "aclose", None) or kept.close
         with suppress(OSError):
             await close()
+
+
+class Line:
+    """The agents of one step that wait for leave to ask a model.
+
+    They hold all that an agent under way holds, so no more are started while the line is long.
+    """
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._short = asyncio.Event()
+        self._short.set()
+
+    async def stand(self, leave: asyncio.Future[T]) -> T:
+        """Wait for leave, in the line."""
+        self._length += 1
+        if self._length >= _IN_LINE:
+            self._short.clear()
+        try:
+            return await leave
+        finally:
+            self._length -= 1
+            if self._length == _IN_LINE // 2:
+                self._short.set()
+
+    async def is_short(self) -> None:
+        """Wait until the line is short."""
+        await self._short.wait()
+
+
+#: The line of the step that an agent takes part in.
+line: ContextVar[Line] = ContextVar("line")
 
 
 class Loop:
@@ -110,8 +148,13 @@ class Loop:
             for later in rows:
                 await one(later)
 
+        own = Line()
+        line.set(own)
         async with asyncio.TaskGroup() as lanes:
-            while True:
+            for started in itertools.count(1):
+                if not started % _AT_ONCE:
+                    await asyncio.sleep(0)  # so that they get to where they wait
+                    await own.is_short()
                 await self._slots.acquire()
                 row = next(rows, None)
                 if row is None:

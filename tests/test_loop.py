@@ -87,6 +87,30 @@ def test_a_row_is_taken_only_when_there_is_room(loop: Loop) -> None:
     assert waiting <= 1
 
 
+def test_few_are_started_while_many_wait_for_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a model with two places: without a bound on the line, all 4,000 agents would stand in it
+    class Slow(da.models.Model):
+        async def chat(self, request: da.models.Request) -> da.models.Answer:
+            nonlocal started, most
+            most = max(most, started - len(answered))
+            await asyncio.sleep(0)
+            answered.append(1)
+            return da.models.Answer("yes")
+
+    class Asker(da.Agent):
+        async def reply(self, message: da.Message) -> float:
+            nonlocal started
+            started += 1
+            return float(len((await self.chat("Well?")).text))
+
+    started = most = 0
+    answered: list[int] = []
+    model = da.models.Adaptive(Slow(), start=2, most=2)
+    replies = da.Population(Asker, 4_000, model=model, block_size=4_000).reply()
+    assert int(replies.sum()) == 3 * 4_000 == 3 * len(answered)
+    assert 2 < most <= loops._IN_LINE + loops._AT_ONCE + 2
+
+
 def test_an_exception_ends_the_step_and_loses_no_room(loop: Loop) -> None:
     async def bad(row: int) -> None:
         await asyncio.sleep(0)

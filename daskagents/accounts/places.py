@@ -13,7 +13,7 @@ from daskagents.accounts.base import Account, Holder
 _LOOK, _ENOUGH = 0.25, 10
 #: Growth from one look to the next: before the first cut; and after one, by the share of what was
 #: too much then that is allowed now: quick as far as that is known to be safe, then with care.
-_FREE = 1.5
+_FREE = 2.0
 _GROWTH = ((0.85, 1.2), (1.1, 1.02), (math.inf, 1.1))
 #: Share of the answers a second that a cut may cost, at most, and of the refusals that it may leave
 #: where it does.
