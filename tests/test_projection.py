@@ -36,7 +36,7 @@ def held_bytes(handle: Any) -> int:
     return tasks.state_of(handle).nbytes
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     names=st.lists(st.text(max_size=5), min_size=1, max_size=40),
     size=st.integers(1, 50),

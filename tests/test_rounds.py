@@ -77,7 +77,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(runs())
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_folded_pieces_are_the_dense_arrays(run: dict[str, Any]) -> None:
     n, rng = run["n"], np.random.default_rng(run["seed"])
     bounds = block_bounds(n, False, run["block_size"])
