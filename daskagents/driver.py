@@ -126,6 +126,7 @@ class Driver:
                 return _nested(keys, iter(found))
             reads.count = first
         values = self.executor.get(graph, keys, **kwargs)
+        self.session.collect_done()
         for value in _leaves(keys, values):
             reads.note(value)
         return values
@@ -269,6 +270,7 @@ class Driver:
         self.replies += sum(step.addressed for step in record.steps)
         for step in record.steps:
             step.bundles = []
+            self.session.count_no_more(step)
         remove({str(part.piece) for part in parts} - paths(sources))
         said = {name: value.data for name, value in values.items()}
         self.store.note("round", round=record.number, values=said, direct=record.direct(), **own)

@@ -235,7 +235,6 @@ def _drive(
     journaling = Journaling(
         "" if settings.source and store.temporary else str(store.folder),
         "",
-        settled=past.settled if past is not None else 0,
         source=settings.source,
         on_miss="call" if settings.accept_changes else settings.on_miss,
         sync=settings.sync,
