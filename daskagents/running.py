@@ -201,7 +201,7 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
         _check_models([model, *(population.model for population in populations)], budget)
     store = Store(settings.out, resume=settings.resume)
     try:
-        program = describe_program(store.folder, workflow, bound.arguments)
+        program = describe_program(store.folder, workflow, bound.arguments, model)
         if store.past is not None:
             store.past.may_differ = accept = settings.accept_changes
             check_program(store.about, store.folder, program, int(settings.seed), accept)
