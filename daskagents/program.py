@@ -17,8 +17,7 @@ from pathlib import Path
 from sysconfig import get_paths
 from typing import Any
 
-import numpy as np
-
+from daskagents.columns import Column, Texts
 from daskagents.errors import UsageError
 from daskagents.models.base import Model
 from daskagents.models.describe import is_secret, without_secrets
@@ -105,8 +104,8 @@ def _population(population: Population, place: str, populations: dict[str, Any])
     digest = blake2b(digest_size=16)
     for name, column in columns.items():
         digest.update(name.encode())
-        for array in column.arrays().values():
-            digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+        for data in _values(column):
+            digest.update(data)
     populations[place] = {
         "same": id(population),
         "model_itself": population.model,
@@ -119,6 +118,17 @@ def _population(population: Population, place: str, populations: dict[str, Any])
         "model": None if population.model is None else describe_value(population.model),
     }
     return place
+
+
+def _values(column: Column) -> Iterator[bytes]:
+    """Yield what a column holds, whatever form it has: block by block it may have another."""
+    if isinstance(column, Texts):
+        yield column.lengths().tobytes()
+        yield b"".join(column.rows())
+    else:
+        yield from (array.tobytes() for name, array in column.arrays().items() if name != "mask")
+    if column.mask is not None and column.mask.any():
+        yield column.mask.tobytes()
 
 
 def describe_value(value: Any) -> dict[str, Any]:

@@ -72,6 +72,30 @@ def test_no_key_is_in_a_run_directory(tmp_path: Path, whose: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [["a", "b", "c"] * 4, ["a"] * 6 + ["b"] * 6, ["a"] * 7 + list("bcdef"), [None, *"abcdefghijk"]],
+)
+def test_the_same_agents_are_known_again_block_by_block(tmp_path: Path, given: Any) -> None:
+    """Texts that repeat are kept in another form in a block than in the whole population."""
+    people = da.Population(Citizen, {"town": given}, block_size=5)
+    da.run(homes, people, client="sync", out=tmp_path / "run")
+    found = da.resume(tmp_path / "run", rounds=2, client="sync")
+    assert found["at"].values[1].tolist() == [str(town) for town in given]
+
+
+class Citizen(da.Agent):
+    town: str | None = None
+
+    def reply(self, message: da.Message) -> str:
+        return f"{self.town}"
+
+
+def homes(citizens: Any, rounds: int = 1) -> Iterator[Any]:
+    for _ in range(rounds):
+        yield {"at": citizens.reply()}
+
+
+@pytest.mark.parametrize(
     "line", ["max_tokens=50", "key = 'abc'", "keys: list[str]", "token_limit = 'x'", "a['key']"]
 )
 def test_what_is_no_key_stays(line: str) -> None:
