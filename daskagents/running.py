@@ -265,6 +265,9 @@ def _drive(
             checkpoint_every=settings.checkpoint_every,
             max_failed=settings.max_failed,
             fsync=settings.sync,
+            replays={"source": settings.source, "on_miss": settings.on_miss}
+            if settings.source
+            else None,
             budget=None if budget is None else budget.limits,
         )
         store.shared = executor.sees(str(store.folder / "run.json"))

@@ -226,7 +226,7 @@ def test_another_question_is_asked_anew_or_refused(how: Journaling) -> None:
     assert isinstance(error, RunError)
     assert "step 0, block 0, agent 0, chat 0: it asks something else" in str(error)
     (error,) = ask(Attempt(replace(how, settled=True), 0, 0), model, [(1, request("a"))])
-    assert "has no answer to it" in str(error) and "on_miss='call'" in str(error)
+    assert "has no answer to it" in str(error) and "accept_changes=True" in str(error)
     kept = replace(how, settled=True, on_miss="call")
     ((answer, _),) = ask(Attempt(kept, 0, 0), model, [(1, request("a"))])
     assert answer.text == "answer 3"

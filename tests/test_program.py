@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from importlib import util
@@ -12,7 +13,7 @@ import pytest
 
 import daskagents as da
 from daskagents import models
-from daskagents.errors import RunError, UsageError
+from daskagents.errors import FolderError, RunError, UsageError
 from daskagents.models.describe import without_secrets
 from daskagents.testing import model_server
 
@@ -127,3 +128,39 @@ def test_a_url_that_is_refused_is_shown_without_a_key(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         models.OpenAI("m", url)
     assert "plain-words" not in str(caught.value) and "0123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["bits", "seed", "fsync", "list"])
+def test_what_is_said_of_a_run_and_is_damaged_is_named(tmp_path: Path, damage: str) -> None:
+    people = da.Population(Citizen, {"town": ["Bonn"]})
+    da.run(homes, people, client="sync", out=tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    about = json.loads(path.read_text())
+    about.pop(damage, None)
+    whole = json.dumps([about] if damage == "list" else about).encode()
+    path.write_bytes(b"\xff" + whole[1:] if damage == "bits" else whole)
+    with pytest.raises(FolderError, match=r"run\.json"):
+        da.resume(tmp_path / "run", client="sync")
+
+
+class Seldom(da.Agent):
+    async def reply(self, message: da.Message) -> str:
+        return (await self.chat(f"{message.content}")).text
+
+
+def asks_twice(askers: Any, rounds: int = 2) -> Iterator[Any]:
+    for number in range(rounds):
+        yield {"said": askers.reply(number)}
+
+
+def test_a_replay_goes_on_as_a_replay(tmp_path: Path) -> None:
+    model = models.Dummy(0, lambda request, rng: f"{rng.random()}")  # which cannot be found again
+    askers = da.Population(Seldom, 6, model=model)
+    first = da.run(asks_twice, askers, client="sync", out=tmp_path / "run")
+    da.replay(tmp_path / "run", rounds=1, client="sync", out=tmp_path / "again")
+    found = da.resume(tmp_path / "again", rounds=2, client="sync")
+    assert (found["said"].values == first["said"].values).all()
+    assert found["calls"].values.tolist() == [0, 0]
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    with pytest.raises(FolderError, match="run holds no run"):
+        da.resume(tmp_path / "again", rounds=2, client="sync")

@@ -276,9 +276,10 @@ class Attempt:
             )
         elif self._damages:
             why += f", and is damaged: {'; '.join(self._damages)}"
+        cure = "on_miss='call'" if how.source else "accept_changes=True"
         raise RunError(
             f"step {self._step}, block {self._block}, agent {at.agent}, chat {at.call}: {why};"
-            " on_miss='call' asks the model instead"
+            f" {cure} asks the model instead"
         )
 
 
