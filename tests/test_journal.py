@@ -500,3 +500,56 @@ def test_what_was_asked_after_a_step_was_packed_counts(how: Journaling) -> None:
         assert usage_of(Path(how.folder)).calls == 2
         pack(journal, 0, {0: newer.name})
     assert model.asked == ["a", "a", "b"]
+
+
+def test_an_answer_that_cannot_be_written_is_an_error_each_time(how: Journaling) -> None:
+    class Large(Model):
+        async def chat(self, request: Request) -> Answer:
+            return Answer("many", 10**30, 7, 3)
+
+    (first,) = ask(Attempt(how, 0, 0), Large(), [(0, request())])
+    assert isinstance(first, AnswerError) and "cannot be written into the journal" in str(first)
+    model = Counting([])
+    (again,) = ask(Attempt(replace(how, settled=True), 0, 0), model, [(0, request())])
+    assert str(again) == str(first) and again.usage.tokens == 10 and not model.asked
+
+
+def test_an_agent_that_waited_no_longer_does_not_when_it_is_replayed(how: Journaling) -> None:
+    class Slow(Model):
+        async def chat(self, request: Request) -> Answer:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async def hasty(attempt: Attempt, model: Model) -> str:
+        try:
+            answer, _ = await asyncio.wait_for(attempt.chat(model, request(), 0), 0.01)
+        except TimeoutError:
+            return "late"
+        finally:
+            attempt.close()
+            await loop.close_resources()
+        return answer.text
+
+    assert asyncio.run(hasty(Attempt(how, 0, 0), Slow())) == "late"
+    assert asyncio.run(hasty(Attempt(replace(how, settled=True), 0, 0), Counting([]))) == "late"
+    replayed = Journaling("", "now", source=how.folder)
+    assert asyncio.run(hasty(Attempt(replayed, 0, 0), Counting([]))) == "late"
+    # of a step that was not done, it may have been its worker that gave it up
+    assert asyncio.run(hasty(Attempt(how, 0, 0), Counting([]))) == "answer 1"
+
+
+def test_a_disk_that_is_full_as_a_step_is_packed(
+    how: Journaling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [(0, request("a"))]
+    ask(Attempt(how, 0, 0), Counting([]), wanted)
+
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"cannot be used: .*000000/packed: No space left"):
+        pack(journal_of(how.folder), 0, {})
+    monkeypatch.undo()
+    assert [path.name for path in (journal_of(how.folder) / "000000").iterdir()] == ["00000"]
+    assert ask(Attempt(how, 0, 0), Counting([]), wanted)[0][0].text == "answer 1"

@@ -15,12 +15,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from daskagents.errors import DaskAgentsError, ModelError, RunError
+from daskagents.errors import AnswerError, DaskAgentsError, ModelError, RunError
 from daskagents.journal.entries import (
     About,
     Asked,
     Chat,
     Entry,
+    GaveUpError,
     Head,
     Taken,
     encode,
@@ -174,20 +175,38 @@ class Attempt:
         """Ask the model, and write down what it says before it is used."""
         began, start = time.time(), time.monotonic()
         answer: Answer | Exception
+
+        def about() -> About:
+            drawn = 0 if request.rng is None else request.rng.drawn
+            return About(*at, drawn, began, time.monotonic() - start)
+
         try:
             answer = await model.chat(request)
         except RunError:
             raise
+        except asyncio.CancelledError:  # by its agent, mostly, which would wait no longer
+            with suppress(RunError):
+                self._keep(GaveUpError("the agent did not wait for the answer"), asked, about())
+            raise
         except Exception as error:  # a model of the user's own may raise what it likes
             answer = error
-        drawn = 0 if request.rng is None else request.rng.drawn
-        if self._path is not None:
-            with _usable(self._path):
-                self._write(answer, asked, About(*at, drawn, began, time.monotonic() - start))
-            if self._how.sync == "each":
-                await asyncio.get_running_loop().run_in_executor(None, os.fsync, self._fd)
+        answer = self._keep(answer, asked, about())
+        if self._path is not None and self._how.sync == "each":
+            await asyncio.get_running_loop().run_in_executor(None, os.fsync, self._fd)
         if isinstance(answer, Exception):
             raise answer
+        return answer
+
+    def _keep(self, answer: Answer | Exception, asked: _Read, about: About) -> Answer | Exception:
+        """Write one chat down; return what its agent gets: an error if that is not possible."""
+        if self._path is None:
+            return answer
+        with _usable(self._path):
+            try:
+                self._write(answer, asked, about)
+            except (OverflowError, TypeError, UnicodeError, msgspec.MsgspecError) as error:
+                answer = _unwritten(error, answer)
+                self._write(answer, asked, about)
         return answer
 
     def _write(self, answer: Answer | Exception, asked: _Read, about: About) -> None:
@@ -253,13 +272,19 @@ class Attempt:
             self._take(found)
 
     def _take(self, found: BlockJournal) -> None:
-        """Take over what may be used: failures only of this life, or of steps that are done."""
+        """Take over what may be used: failures only of this life, or of steps that are done.
+
+        A chat that was given up counts in a step that is done alone: else it may have been the
+        worker that was.
+        """
         self._damages += found.damages
         every = self._how.source or self._how.settled
         self._found |= {
             key: chat
             for key, chat in found.chats.items()
-            if every or isinstance(chat, Entry) or found.lives[key] == self._how.life
+            if every
+            or isinstance(chat, Entry)
+            or (found.lives[key] == self._how.life and chat.kind != GaveUpError.__name__)
         }
 
     def _check_miss(self, at: _At) -> None:
@@ -281,6 +306,13 @@ class Attempt:
             f"step {self._step}, block {self._block}, agent {at.agent}, chat {at.call}: {why};"
             f" {cure} asks the model instead"
         )
+
+
+def _unwritten(error: Exception, answer: Answer | Exception) -> AnswerError:
+    """Return why an answer cannot be used that cannot be written down, with what it took."""
+    failed = AnswerError(f"the answer cannot be written into the journal: {error}")
+    failed.usage = answer.usage if isinstance(answer, Answer) else Usage()
+    return failed
 
 
 class _At(NamedTuple):
