@@ -425,12 +425,10 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("place", "fault", "client"),
     [
-        ("model", "full", "sync"),  # so the journal cannot be written
+        ("model", "full", "cluster"),  # so the journal cannot be written
         ("agent", "full", "sync"),  # what is replied
         ("workflow", "full", "sync"),  # the events, the results, a checkpoint
         ("end", "full", "sync"),  # the last checkpoint, run.json
-        ("model", "full", "cluster"),
-        ("agent", "readonly", "sync"),
         ("workflow", "readonly", "sync"),
         ("end", "readonly", "sync"),
     ],

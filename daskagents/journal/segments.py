@@ -17,12 +17,13 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from daskagents.errors import FolderError
+from daskagents.errors import FolderError, RunError
 from daskagents.journal.entries import (
     Chat,
     Entry,
@@ -207,6 +208,24 @@ def pack(journal: Path, step: int, accepted: dict[int, str]) -> None:
         return
     target = packed_of(journal, step)
     draft = target.with_name(f"packed.{uuid.uuid4().hex[:8]}")
+    try:
+        _write_packed(journal, step, blocks, accepted, draft)
+        draft.replace(target)
+    except OSError as error:
+        if isinstance(error, FolderError):
+            raise
+        with suppress(OSError):
+            draft.unlink()
+        raise RunError(f"the journal cannot be used: {target}: {error.strerror}") from error
+    for block in blocks:
+        shutil.rmtree(folder / f"{block:05d}", ignore_errors=True)
+
+
+def _write_packed(
+    journal: Path, step: int, blocks: list[int], accepted: dict[int, str], draft: Path
+) -> None:
+    """Write the packed file of a step: what was packed before, and these blocks."""
+    target = packed_of(journal, step)
     have = read_packed(target) if target.exists() else {}
     with draft.open("wb") as file:
         for block, old in have.items():
@@ -225,9 +244,6 @@ def pack(journal: Path, step: int, accepted: dict[int, str]) -> None:
                 file.write(frame(encode(_pack(block, heads[0], chats))))
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(target)
-    for block in blocks:
-        shutil.rmtree(folder / f"{block:05d}", ignore_errors=True)
 
 
 def _pack(block: int, head: Head, chats: list[Chat]) -> Packed:
