@@ -164,3 +164,17 @@ def test_a_replay_goes_on_as_a_replay(tmp_path: Path) -> None:
     (tmp_path / "run").rename(tmp_path / "elsewhere")
     with pytest.raises(FolderError, match="run holds no run"):
         da.resume(tmp_path / "again", rounds=2, client="sync")
+
+
+@pytest.mark.parametrize("where", ["checkpoints/000001/citizens/00000", "rounds.zarr"])
+def test_what_zarr_cannot_read_is_named(tmp_path: Path, where: str) -> None:
+    people = da.Population(Citizen, {"town": ["Bonn", "Ulm"]})
+    da.run(homes, people, client="sync", out=tmp_path / "run")
+    paths = sorted((tmp_path / "run" / where).rglob("zarr.json"))
+    for path in (paths[0], paths[-1]):
+        whole = path.read_bytes()
+        path.write_bytes(b"~" + whole[1:])
+        with pytest.raises((FolderError, RunError), match=f"{where} is damaged; restore it"):
+            da.resume(tmp_path / "run", rounds=2, client="sync")
+        path.write_bytes(whole)
+    assert da.resume(tmp_path / "run", rounds=2, client="sync").sizes["round"] == 2
