@@ -173,6 +173,7 @@ def test_more_rounds(tmp_path: Path) -> None:
     same(go(tmp_path / "run", rounds=10, resume=True), longer)
     with pytest.raises(RunError, match="ends after 8 rounds, and has had 10"):
         go(tmp_path / "run", rounds=8, resume=True)
+    assert da.open_run(tmp_path / "run").status == "done"
 
 
 def test_what_is_asked_after_the_last_round_does_not_count_twice(tmp_path: Path) -> None:
