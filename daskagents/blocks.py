@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -54,7 +56,30 @@ def write(block: Block, path: Path) -> None:
 
 
 def read(path: Path) -> Block:
-    """Read a block back."""
+    """Read a block back.
+
+    Raises
+    ------
+    FolderError
+        If there is none, or it is damaged.
+    """
+    with readable(path):
+        return _read(path)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say of a Zarr group that it is damaged, whatever Zarr raises then."""
+    try:
+        yield
+    except (FolderError, PermissionError):
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise FolderError(f"{path} is damaged; restore it from a copy ({why})") from error
+
+
+def _read(path: Path) -> Block:
     try:
         group = zarr.open_group(path, mode="r")
     except FileNotFoundError:
@@ -84,4 +109,4 @@ def text_column(values: NDArray[Any]) -> Texts:
     return compact_strings(["" if v is None else str(v) for v in values.tolist()])
 
 
-__all__ = ["Column", "read", "text_column", "write"]
+__all__ = ["Column", "read", "readable", "text_column", "write"]

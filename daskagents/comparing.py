@@ -100,6 +100,8 @@ def compare(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> Compa
             parting = _parting(first[name].isel(round=number), second[name].isel(round=number))
             if parting is not None:
                 return Comparison(settings, number, f"in round {number} {str(name)!r}{parting}")
+    if rounds == 0:
+        return Comparison(settings, 0, "there is nothing to compare: a run has no round yet")
     return Comparison(settings, rounds)
 
 

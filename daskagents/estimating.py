@@ -203,6 +203,8 @@ def estimate(
         heed=heed,
     )
     execute(shortly, bound, settings)
+    if not seconds or rounds == 0:
+        raise UsageError("there is nothing to predict: the workflow, as it is called, has no round")
     if not isinstance(rounds, int):
         if len(seconds) == _ROUNDS:
             raise UsageError(

@@ -55,6 +55,10 @@ class Executor(ABC):
         """Whether all these results are there, or failed."""
 
     @abstractmethod
+    def well(self, handles: Sequence[Any]) -> bool:
+        """Whether all these results are there, and none failed."""
+
+    @abstractmethod
     def settle(self, array: Array) -> list[Any]:
         """Start to compute an array; return a handle for each of its chunks, in order."""
 
@@ -156,6 +160,9 @@ class Here(Executor):
     def done(self, handles: Sequence[Any]) -> bool:
         return True
 
+    def well(self, handles: Sequence[Any]) -> bool:
+        return True
+
     def settle(self, array: Array) -> list[Any]:
         (computed,) = dask.persist(array, scheduler="synchronous")
         graph = dict(computed.__dask_graph__())
@@ -234,6 +241,9 @@ class Cluster(Executor):
 
     def done(self, handles: Sequence[Any]) -> bool:
         return all(future.done() for future in handles)
+
+    def well(self, handles: Sequence[Any]) -> bool:
+        return all(future.status == "finished" for future in handles)
 
     def settle(self, array: Array) -> list[Any]:
         graph = self.client.persist(array).__dask_graph__()

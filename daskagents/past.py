@@ -98,11 +98,6 @@ class Past:
     may_differ: bool = False
 
     @property
-    def settled(self) -> int:
-        """The number of the first step that was not done."""
-        return next(number for number in range(len(self.done) + 1) if number not in self.done)
-
-    @property
     def round(self) -> int:
         """How many rounds need not be computed."""
         return 0 if self.checkpoint is None else self.checkpoint.round

@@ -7,7 +7,6 @@ models as what they were made with; plain values as they are.
 from __future__ import annotations
 
 import difflib
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -18,16 +17,14 @@ from pathlib import Path
 from sysconfig import get_paths
 from typing import Any
 
-import numpy as np
-
+from daskagents.columns import Column, Texts
 from daskagents.errors import UsageError
 from daskagents.models.base import Model
+from daskagents.models.describe import is_secret, without_secrets
 from daskagents.named import Named
 from daskagents.population import Population
 from daskagents.workflow import Workflow, function_of, is_plain, plain
 
-#: What looks like a key, and stands in no copy of a file.
-_KEY = re.compile(rb"\b(sk|gsk|hf|key|pk|xai|AIza|Bearer)[-_ ]?[A-Za-z0-9_-]{16,}")
 #: Lines of a difference that an error shows.
 _SHOWN = 40
 #: Parameters of a workflow that may differ when it goes on.
@@ -35,7 +32,7 @@ _FREE = frozenset({"rounds"})
 
 
 def describe_program(
-    folder: Path, workflow: Workflow, arguments: Mapping[str, Any]
+    folder: Path, workflow: Workflow, arguments: Mapping[str, Any], model: Model | None = None
 ) -> dict[str, Any]:
     """Return what is needed to find a program again, and keep a copy of its files.
 
@@ -45,17 +42,20 @@ def describe_program(
         The run directory.
     workflow, arguments
         What is run.
+    model
+        What its agents ask.
     """
     populations: dict[str, Any] = {}
     said = {name: _describe(value, name, populations) for name, value in arguments.items()}
     files = sorted(set(_files(workflow, populations)))
+    asked = [model, *(one.pop("model_itself") for one in populations.values())]
     for one in populations.values():
         del one["same"]
     return {
         "workflow": refer(function_of(workflow)),
         "arguments": said,
         "populations": populations,
-        "files": {str(path): _keep(folder, path) for path in files},
+        "files": {str(path): _keep(folder, path, asked) for path in files},
     }
 
 
@@ -82,6 +82,8 @@ def _describe(value: Any, place: str, populations: dict[str, Any]) -> dict[str, 
         return {"population": key, "rows": rows}
     if isinstance(value, Named):
         return {"named": _population(value._population, place, populations)}
+    if is_secret(place.rpartition("[")[2].strip("]'"), value):
+        return {"missing": "key"}
     if is_plain(value) and not isinstance(value, list | tuple | dict):
         return {"value": plain(value)}
     if isinstance(value, list | tuple):
@@ -102,10 +104,11 @@ def _population(population: Population, place: str, populations: dict[str, Any])
     digest = blake2b(digest_size=16)
     for name, column in columns.items():
         digest.update(name.encode())
-        for array in column.arrays().values():
-            digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+        for data in _values(column):
+            digest.update(data)
     populations[place] = {
         "same": id(population),
+        "model_itself": population.model,
         "class": refer(population.cls),
         "name": population.name,
         "dim": population.dim,
@@ -115,6 +118,17 @@ def _population(population: Population, place: str, populations: dict[str, Any])
         "model": None if population.model is None else describe_value(population.model),
     }
     return place
+
+
+def _values(column: Column) -> Iterator[bytes]:
+    """Yield what a column holds, whatever form it has: block by block it may have another."""
+    if isinstance(column, Texts):
+        yield column.lengths().tobytes()
+        yield b"".join(column.rows())
+    else:
+        yield from (array.tobytes() for name, array in column.arrays().items() if name != "mask")
+    if column.mask is not None and column.mask.any():
+        yield column.mask.tobytes()
 
 
 def describe_value(value: Any) -> dict[str, Any]:
@@ -174,14 +188,14 @@ def _is_own(path: Path) -> bool:
     return not any(folder in path.parents for folder in [*installed, Path(__file__).parent])
 
 
-def _keep(folder: Path, path: Path) -> dict[str, str]:
+def _keep(folder: Path, path: Path, models: Any) -> dict[str, str]:
     """Keep a copy of a file; return its digest and where the copy is."""
     data = path.read_bytes()
     digest = blake2b(data, digest_size=8).hexdigest()
     copy = folder / "program" / f"{path.stem}-{digest}.py"
     if not copy.exists():
         copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(_KEY.sub(b"***", data))
+        copy.write_bytes(without_secrets(data, models))
     return {"digest": digest, "copy": copy.name}
 
 

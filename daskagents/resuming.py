@@ -15,7 +15,7 @@ import xarray as xr
 
 from daskagents import blocks
 from daskagents.columns import concat
-from daskagents.errors import UsageError
+from daskagents.errors import FolderError, UsageError
 from daskagents.loading import import_file
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
@@ -83,6 +83,7 @@ def resume(
     daskagents.errors.FolderError: ...runs/never-made holds no run (there is no run.json in it)
     """
     found = Found(folder, options)
+    found.go_on_replaying()
     limits = found.about.get("budget")
     settings = replace(
         found.settings(model),
@@ -156,6 +157,10 @@ def replay(
     return execute(found.workflow, found.bound(), settings)
 
 
+#: What ``run.json`` says of each run, and a run that goes on needs.
+_NEEDED = ("seed", "checkpoint_every", "max_failed", "fsync")
+
+
 class Found:
     """A program, found again by what a run directory says of it.
 
@@ -183,8 +188,12 @@ class Found:
         self.about = read_about(self.folder)
         if "program" not in self.about or "populations" not in self.about:
             raise UsageError(f"{self.folder} was killed before the run began; {self._again}")
+        lacks = [name for name in _NEEDED if name not in self.about]
+        if lacks:
+            raise FolderError(f"{self.folder / 'run.json'} does not say {', '.join(lacks)}")
         self.program: dict[str, Any] = self.about["program"]
         self.options, self._asks = options, asks
+        self._replays: dict[str, Any] = {}
         self.workflow = workflow or _find(self.program["workflow"], "the workflow", self._again)
         self._populations: dict[str, Population] = {}
 
@@ -204,7 +213,15 @@ class Found:
             checkpoint_every=about["checkpoint_every"],
             max_failed=about["max_failed"],
             sync=about["fsync"],
+            **self._replays,
         )
+
+    def go_on_replaying(self) -> None:
+        """Go on with a replay as one: with the answers of the same directory."""
+        self._replays = self.about.get("replays") or {}
+        if self._replays:
+            read_about(Path(self._replays["source"]))  # it may be gone
+            self._asks = self._replays["on_miss"] == "call"
 
     def bound(self) -> Any:
         """Return the arguments of the workflow."""

@@ -16,6 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from daskagents.blocks import readable
 from daskagents.columns import from_arrays, load
 from daskagents.errors import FolderError, WorkflowError
 from daskagents.forms import as_numpy
@@ -178,8 +179,9 @@ class Rounds:
         if state is None:
             self.group = zarr.create_group(folder, attributes={"rounds": 0}, overwrite=True)
         else:
-            self.group = zarr.open_group(folder, mode="r+")
-            self._restore(state)
+            with readable(folder):
+                self.group = zarr.open_group(folder, mode="r+")
+                self._restore(state)
 
     def state(self) -> dict[str, Any]:
         """Return what is needed to go on from here, as JSON has it; all rounds must be folded."""

@@ -201,7 +201,7 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
         _check_models([model, *(population.model for population in populations)], budget)
     store = Store(settings.out, resume=settings.resume)
     try:
-        program = describe_program(store.folder, workflow, bound.arguments)
+        program = describe_program(store.folder, workflow, bound.arguments, model)
         if store.past is not None:
             store.past.may_differ = accept = settings.accept_changes
             check_program(store.about, store.folder, program, int(settings.seed), accept)
@@ -235,7 +235,6 @@ def _drive(
     journaling = Journaling(
         "" if settings.source and store.temporary else str(store.folder),
         "",
-        settled=past.settled if past is not None else 0,
         source=settings.source,
         on_miss="call" if settings.accept_changes else settings.on_miss,
         sync=settings.sync,
@@ -266,6 +265,9 @@ def _drive(
             checkpoint_every=settings.checkpoint_every,
             max_failed=settings.max_failed,
             fsync=settings.sync,
+            replays={"source": settings.source, "on_miss": settings.on_miss}
+            if settings.source
+            else None,
             budget=None if budget is None else budget.limits,
         )
         store.shared = executor.sees(str(store.folder / "run.json"))

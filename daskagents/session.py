@@ -110,7 +110,7 @@ class Session:
         self._settled: OrderedDict[str, tuple[int, list[Any]]] = OrderedDict()
         self._forms_heard: dict[int, Form] = {}
         self._parts_heard: dict[tuple[int, int], Part] = {}
-        self._under_way: set[int] = set()
+        self._under_way: dict[int, Step] = {}
         self._news = threading.Condition()
         self.closed = False
         self.reads = Reads(store, past)
@@ -234,7 +234,7 @@ class Session:
         if self.retracing:
             return step
         if self.store is not None:
-            self._under_way.add(step.number)
+            self._under_way[step.number] = step
             self.store.note("step", step=step.number, round=self.epoch, **said)
         calls = [
             BlockCall(index, members.handles[index], heard, mask)
@@ -286,7 +286,9 @@ class Session:
         """Return how the answers that a step gets are written down; None where they are not."""
         if self._journal is None or not shared or not step.members.journaled:
             return None
-        return replace(self._journal, accepted=self.accepted.get(step.number, {}))
+        settled = self.past is not None and step.number in self.past.done
+        accepted = self.accepted.get(step.number, {})
+        return replace(self._journal, settled=settled, accepted=accepted)
 
     def name_of(self, step: Step) -> str:
         """Return the name of the array whose chunks are the results of a step."""
@@ -314,9 +316,8 @@ class Session:
         if step.results is None:
             step.results = self._parts(step, range(len(step.bundles)))
             with self._news:
-                self._under_way.discard(step.number)
+                self._under_way.pop(step.number, None)
                 for index in step.indexes:
-                    self.live.pop((step.number, index), None)
                     self._parts_heard.pop((step.number, index), None)
         failed = sum(part.failed for part in step.results)
         if failed > self.max_failed * step.addressed:
@@ -326,6 +327,17 @@ class Session:
             self.store.keep_pieces(step.number, step.indexes, step.results)
             step.kept = True
         return step.results
+
+    def collect_done(self) -> None:
+        """Collect the steps that are over, as somebody reads a value that may be made of them.
+
+        So they are done when the run goes on: agents that failed in them are not tried anew,
+        which would make another value of it. And a `RunError` comes before a value that is no use.
+        """
+        for number in sorted(self._under_way):
+            step = self._under_way[number]
+            if self.executor.well(step.bundles):
+                self.collect(step)
 
     def _parts(self, step: Step, places: Sequence[int]) -> list[Part]:
         """Wait for some blocks of a step; return what they told of themselves, or are asked for."""
@@ -425,6 +437,11 @@ class Session:
         plan = plan_each(f"carried-{self.count}-{name}", tasks.read_values, [(w,) for w in sent])
         return self.executor.submit(plan)
 
+    def count_no_more(self, step: Step) -> None:
+        """Forget how far a step was: it is counted with its round."""
+        for index in step.indexes:
+            self.live.pop((step.number, index), None)
+
     def let_go(self, epoch: int) -> None:
         """Let go of lazy values from before a round: they would keep all that they came from."""
         for name, (since, _) in list(self._settled.items()):
@@ -445,6 +462,12 @@ class Session:
                 raise NotStoredError
             return Said(before["content"], failure=before["failure"])
         (found,) = self.executor.gather([said])
+        try:
+            self.collect_done()
+        except RunError:
+            if found.failure:  # of which the workflow hears first; it is tried anew when it goes on
+                return found  # type: ignore[no-any-return]
+            raise
         self.reads.note({"content": found.content, "failure": found.failure})
         return found  # type: ignore[no-any-return]
 

@@ -267,7 +267,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FolderError(f"{folder} holds no run (there is no run.json in it)") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise FolderError(f"{folder / 'run.json'} cannot be read: {error}") from None
     if not isinstance(about, dict):
         raise FolderError(f"{folder / 'run.json'} does not describe a run")

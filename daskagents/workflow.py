@@ -15,6 +15,7 @@ import numpy as np
 
 from daskagents.agent import Agent
 from daskagents.errors import WorkflowError
+from daskagents.models.describe import is_secret
 from daskagents.named import Named
 from daskagents.options import hints_of
 from daskagents.population import Population
@@ -114,7 +115,11 @@ def describe_workflow(workflow: Workflow, arguments: dict[str, Any]) -> dict[str
         "module": function.__module__,
         "file": str(Path(source).absolute()) if source else "",
         "digest": digest,
-        "parameters": {n: plain(value) for n, value in arguments.items() if is_plain(value)},
+        "parameters": {
+            name: "***" if is_secret(name, value) else plain(value)
+            for name, value in arguments.items()
+            if is_plain(value)
+        },
         "program": sys.argv[0] if sys.argv else "",
     }
 

@@ -121,6 +121,17 @@ def test_how_many_rounds_must_be_known() -> None:
     assert da.estimate(once, crowd(), model=model, client="sync").calls.likely == 400
 
 
+def test_what_has_no_round_cannot_be_estimated() -> None:
+    def nothing(talkers: Any, rounds: int = 3) -> Iterator[Any]:
+        yield from ()
+
+    model = models.Dummy(answer="yes")
+    with pytest.raises(UsageError, match="has no round"):
+        da.estimate(nothing, crowd(), model=model, client="sync")
+    with pytest.raises(UsageError, match="has no round"):
+        da.estimate(talk, crowd(), model=model, client="sync", rounds=0)
+
+
 @pytest.mark.parametrize("pilot", [1, 0, 2.5])
 def test_a_pilot_needs_agents(pilot: Any) -> None:
     with pytest.raises(UsageError, match="give at least 2 agents"):

@@ -338,3 +338,115 @@ def test_a_disk_that_is_full(client: str, tmp_path: Path) -> None:
     assert said.startswith(f"RunError the run directory cannot be used: {tmp_path}/full/run")
     assert said.endswith(("No space left on device", "(is the disk full?)"))
     assert status.split()[0] in ("failed", "running")
+
+
+STUCK = """
+import os, subprocess, sys
+from pathlib import Path
+import numpy as np
+import daskagents as da
+from daskagents import models
+from distributed import Client
+
+folder, place, fault, client = sys.argv[1:]
+run, ballast, acted = Path(folder) / "run", Path(folder) / "ballast", Path(folder + ".acted")
+
+
+def strike(here):
+    if here != place or acted.exists() or not run.exists():
+        return
+    acted.touch()
+    if fault == "full":
+        with ballast.open("wb", buffering=0) as file:
+            for size in (1 << 14, 1):
+                while True:
+                    try:
+                        file.write(bytes(size))
+                    except OSError:
+                        break
+    else:
+        subprocess.run(["mount", "--bind", run, run], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", run], check=True)
+
+
+class Writer(da.Agent):
+    note: str = ""
+
+    async def reply(self, message) -> str:
+        self.note = (await self.chat(f"{self.id} {message.content}: " + "what? " * 20)).text * 20
+        if self.id == 70 and message.content == 3:
+            strike("agent")
+        return self.note
+
+
+def words(request, rng):
+    if request.messages[-1].text.startswith("70 3:"):
+        strike("model")
+    return f"{rng.random()}" * 5
+
+
+def story(writers, rounds=6):
+    for number in range(rounds):
+        said = writers.reply(number)
+        first = str(said.values[0])
+        if number == 3:
+            strike("workflow")
+        yield {"said": said, "first": first}
+    strike("end")
+
+
+def play(**more):
+    writers = da.Population(Writer, 160, block_size=40, model=models.Dummy(0, words))
+    return da.run(story, writers, seed=1, checkpoint_every=2, **more)
+
+
+if __name__ == "__main__":
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "x", folder], check=True)
+    known = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    where = "sync" if client == "sync" else Client(**known)
+    try:
+        play(client=where, out=run)
+    except da.DaskAgentsError as error:
+        print(type(error).__name__, error)
+    if fault == "full":
+        ballast.unlink()
+    else:
+        subprocess.run(["umount", run], check=True)
+    found, whole = da.resume(run, client=where), play(client="sync")
+    for name in ("said", "first", "n_failed", "calls"):
+        np.testing.assert_array_equal(found[name].values, whole[name].values)
+    print(da.open_run(run).status, da.open_run(run).usage["calls"])
+    if where != "sync":
+        where.shutdown()
+"""
+
+
+@mounts
+@pytest.mark.parametrize(
+    ("place", "fault", "client"),
+    [
+        ("model", "full", "cluster"),  # so the journal cannot be written
+        ("agent", "full", "sync"),  # what is replied
+        ("workflow", "full", "sync"),  # the events, the results, a checkpoint
+        ("end", "full", "sync"),  # the last checkpoint, run.json
+        ("workflow", "readonly", "sync"),
+        ("end", "readonly", "sync"),
+    ],
+)
+def test_a_run_goes_on_when_there_is_room_again(
+    place: str, fault: str, client: str, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(STUCK)
+    (tmp_path / "disk").mkdir()
+    command = [sys.executable, tmp_path / "program.py", tmp_path / "disk", place, fault, client]
+    ended = subprocess.run(
+        ["unshare", "-m", *command], env=ENV, capture_output=True, text=True, timeout=100
+    )
+    assert ended.returncode == 0, ended.stderr
+    said, status = ended.stdout.splitlines()
+    assert said.startswith(("RunError the run directory cannot", "RunError the journal cannot"))
+    assert f"{tmp_path}/disk/run" in said
+    assert said.endswith(
+        ("No space left on device", "(is the disk full?)", "Read-only file system")
+    )
+    assert status == "done 960"

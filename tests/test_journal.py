@@ -20,6 +20,7 @@ from daskagents.errors import AnswerError, EndpointError, FolderError, ModelErro
 from daskagents.journal import attempt as attempts
 from daskagents.journal.attempt import Attempt, Journaling
 from daskagents.journal.frames import frame, read_frames
+from daskagents.journal.reading import usage_of
 from daskagents.journal.segments import (
     journal_of,
     pack,
@@ -41,7 +42,7 @@ class Counting(Model):
     """Answers with what it is told to, and counts."""
 
     asked: list[str]
-    error: ModelError | None = None
+    error: Exception | None = None
 
     async def chat(self, request: Request) -> Answer:
         self.asked.append(request.messages[-1].text)
@@ -205,7 +206,7 @@ def test_failures_are_kept_for_the_life_they_belong_to(how: Journaling) -> None:
     assert len(model.asked) == 1
     ask(Attempt(replace(how, life="next"), 0, 0), model, [(0, request())])
     assert len(model.asked) == 2  # in a step that was not done, it may succeed now
-    ask(Attempt(replace(how, life="third", settled=1), 0, 0), model, [(0, request())])
+    ask(Attempt(replace(how, life="third", settled=True), 0, 0), model, [(0, request())])
     assert len(model.asked) == 2  # in one that was, its failure is part of the result
 
     class OwnError(ModelError):
@@ -221,12 +222,12 @@ def test_another_question_is_asked_anew_or_refused(how: Journaling) -> None:
     ask(Attempt(how, 0, 0), model, [(0, request("a"))])
     ((answer, _),) = ask(Attempt(how, 0, 0), model, [(0, request("b"))])
     assert answer.text == "answer 2"
-    (error,) = ask(Attempt(replace(how, settled=1), 0, 0), model, [(0, request("c"))])
+    (error,) = ask(Attempt(replace(how, settled=True), 0, 0), model, [(0, request("c"))])
     assert isinstance(error, RunError)
     assert "step 0, block 0, agent 0, chat 0: it asks something else" in str(error)
-    (error,) = ask(Attempt(replace(how, settled=1), 0, 0), model, [(1, request("a"))])
-    assert "has no answer to it" in str(error) and "on_miss='call'" in str(error)
-    kept = replace(how, settled=1, on_miss="call")
+    (error,) = ask(Attempt(replace(how, settled=True), 0, 0), model, [(1, request("a"))])
+    assert "has no answer to it" in str(error) and "accept_changes=True" in str(error)
+    kept = replace(how, settled=True, on_miss="call")
     ((answer, _),) = ask(Attempt(kept, 0, 0), model, [(1, request("a"))])
     assert answer.text == "answer 3"
 
@@ -289,7 +290,7 @@ def test_what_counted_counts_when_the_run_goes_on(how: Journaling) -> None:
         return accepted, [texts[one.name < two.name]]
 
     accepted, right = asyncio.run(both())
-    later = replace(how, life="next", settled=1, accepted={0: accepted})
+    later = replace(how, life="next", settled=True, accepted={0: accepted})
     ((answer, _),) = ask(Attempt(later, 0, 0), model, [(0, request("a"))])
     assert [answer.text] == right
     replayed = Journaling("", "now", source=how.folder, accepted={0: accepted})
@@ -403,3 +404,152 @@ def test_an_answer_that_cannot_be_used_keeps_its_kind(how: Journaling) -> None:
 
 def test_a_dummy_is_known_to_repeat_itself() -> None:
     assert models.Dummy.repeats and not models.OpenAI.repeats
+
+
+def test_chats_side_by_side_are_found_in_whatever_order_they_come(how: Journaling) -> None:
+    """An agent that has several talks at a time comes to their second chats in any order."""
+    model = Counting([])
+    wanted = {text: (0, request(text)) for text in "abcd"}
+    first = ask(Attempt(how, 0, 0), model, [wanted[text] for text in "abc"])
+    second = Attempt(how, 0, 0)
+    again = ask(second, model, [wanted[text] for text in "acdb"])
+    texts = [answer.text for answer, _ in again]
+    assert texts == [first[0][0].text, first[2][0].text, "answer 4", first[1][0].text]
+    assert model.asked == ["a", "b", "c", "d"]
+    for read in (read_block(journal_of(how.folder), 0, 0, second.name), packed_block(how, second)):
+        assert [read.chats[key].text for key in sorted(read.chats)] == texts  # type: ignore[union-attr]
+    later = replace(how, life="next", settled=True)
+    last = ask(Attempt(later, 0, 0), model, [wanted[text] for text in "dcba"])
+    assert [answer.text for answer, _ in last] == [texts[at] for at in (2, 1, 3, 0)]
+    (error,) = ask(Attempt(later, 0, 0), model, [(0, request("e"))])
+    assert isinstance(error, RunError) and "asks something else" in str(error)
+
+
+def packed_block(how: Journaling, counts: Attempt) -> Any:
+    pack(journal_of(how.folder), 0, {0: counts.name})
+    return read_block(journal_of(how.folder), 0, 0)
+
+
+def test_an_answer_counts_more_than_the_failure_before(how: Journaling) -> None:
+    """A run that was killed twice does not ask again for what was answered in its second life."""
+    names = iter(("b", "a", "c"))
+    journal = journal_of(how.folder)
+
+    def attempt(life: str, model: Model) -> Any:
+        made = Attempt(replace(how, life=life), 0, 0)
+        (found,) = ask(made, model, [(0, request())])
+        if made.name:  # so that the failure is found first, or last
+            folder = journal / "000000" / "00000"
+            (folder / made.name).rename(folder / next(names))
+        return found
+
+    for order in (("b", "a"), ("a", "b")):
+        names = iter(order)
+        attempt("first", Counting([], EndpointError("no luck")))
+        answer, _ = attempt("second", Counting([]))
+        model = Counting([])
+        assert attempt("third", model) == (answer, True)
+        assert not model.asked
+        for path in journal.rglob("answers"):
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyError("k"), UnicodeDecodeError("u", b"", 0, 1, "r"), OSError(5)]
+)
+def test_whatever_a_model_raises_is_written_down(how: Journaling, error: Any) -> None:
+    ask(Attempt(how, 0, 0), Counting([], error), [(0, request())])
+    model = Counting([])
+    (again,) = ask(Attempt(how, 0, 0), model, [(0, request())])
+    assert isinstance(again, type(error)) and str(again) == str(error) and not model.asked
+    assert type(again).__name__ == type(error).__name__
+
+
+class HotError(ModelError):
+    """Made from something else than its text."""
+
+    def __init__(self, degrees: int) -> None:
+        super().__init__(f"{degrees} degrees")
+
+
+def test_an_error_is_what_it_was(how: Journaling) -> None:
+    """Agents catch errors by their class, and look at their status."""
+    error = EndpointError("busy")
+    error.status, error.wait = 429, 2.5
+    ask(Attempt(how, 0, 0), Counting([], error), [(0, request())])
+    (again,) = ask(Attempt(how, 0, 0), Counting([]), [(0, request())])
+    assert (again.status, again.wait) == (429, 2.5)
+    ask(Attempt(how, 1, 0), Counting([], HotError(40)), [(0, request())])
+    (again,) = ask(Attempt(how, 1, 0), Counting([]), [(0, request())])
+    assert isinstance(again, HotError) and str(again) == "40 degrees"
+
+
+def test_what_was_asked_after_a_step_was_packed_counts(how: Journaling) -> None:
+    """As where the program has changed, and a run goes on from before that step."""
+    model = Counting([])
+    journal = journal_of(how.folder)
+    ask(Attempt(how, 0, 0), model, [(0, request("a")), (1, request("a"))])
+    pack(journal, 0, {})
+    changed = replace(how, life="next", settled=True, on_miss="call")
+    newer = Attempt(changed, 0, 0)
+    ask(newer, model, [(0, request("b")), (1, request("a"))])
+    (Path(how.folder) / "events.jsonl").write_text("")
+    for _ in range(2):
+        again = ask(Attempt(changed, 0, 0), model, [(0, request("b")), (1, request("a"))])
+        assert [answer.text for answer, _ in again] == ["answer 3", "answer 2"]
+        assert usage_of(Path(how.folder)).calls == 2
+        pack(journal, 0, {0: newer.name})
+    assert model.asked == ["a", "a", "b"]
+
+
+def test_an_answer_that_cannot_be_written_is_an_error_each_time(how: Journaling) -> None:
+    class Large(Model):
+        async def chat(self, request: Request) -> Answer:
+            return Answer("many", 10**30, 7, 3)
+
+    (first,) = ask(Attempt(how, 0, 0), Large(), [(0, request())])
+    assert isinstance(first, AnswerError) and "cannot be written into the journal" in str(first)
+    model = Counting([])
+    (again,) = ask(Attempt(replace(how, settled=True), 0, 0), model, [(0, request())])
+    assert str(again) == str(first) and again.usage.tokens == 10 and not model.asked
+
+
+def test_an_agent_that_waited_no_longer_does_not_when_it_is_replayed(how: Journaling) -> None:
+    class Slow(Model):
+        async def chat(self, request: Request) -> Answer:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async def hasty(attempt: Attempt, model: Model) -> str:
+        try:
+            answer, _ = await asyncio.wait_for(attempt.chat(model, request(), 0), 0.01)
+        except TimeoutError:
+            return "late"
+        finally:
+            attempt.close()
+            await loop.close_resources()
+        return answer.text
+
+    assert asyncio.run(hasty(Attempt(how, 0, 0), Slow())) == "late"
+    assert asyncio.run(hasty(Attempt(replace(how, settled=True), 0, 0), Counting([]))) == "late"
+    replayed = Journaling("", "now", source=how.folder)
+    assert asyncio.run(hasty(Attempt(replayed, 0, 0), Counting([]))) == "late"
+    # of a step that was not done, it may have been its worker that gave it up
+    assert asyncio.run(hasty(Attempt(how, 0, 0), Counting([]))) == "answer 1"
+
+
+def test_a_disk_that_is_full_as_a_step_is_packed(
+    how: Journaling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [(0, request("a"))]
+    ask(Attempt(how, 0, 0), Counting([]), wanted)
+
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"cannot be used: .*000000/packed: No space left"):
+        pack(journal_of(how.folder), 0, {})
+    monkeypatch.undo()
+    assert [path.name for path in (journal_of(how.folder) / "000000").iterdir()] == ["00000"]
+    assert ask(Attempt(how, 0, 0), Counting([]), wanted)[0][0].text == "answer 1"

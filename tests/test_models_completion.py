@@ -118,3 +118,13 @@ def test_one_choice_that_cannot_be_used_spoils_no_other() -> None:
     found = completion.answers(completion.read(json.dumps(body).encode()), "it")
     assert [type(one) for one in found] == [Answer, EmptyError, Answer]
     assert took(*found) == Usage(1, 10, 9)
+
+
+def test_the_first_of_many_answers_has_a_price() -> None:
+    """However short the prompt is that they share."""
+    body = {**said(*["yes"] * 20), "usage": {"prompt_tokens": 4, "completion_tokens": 20}}
+    found = [
+        one.usage for one in completion.answers(completion.read(json.dumps(body).encode()), "it")
+    ]
+    assert [(one.calls, one.prompt_tokens) for one in found[:2]] == [(1, 1), (0, 0)]
+    assert sum(one.prompt_tokens for one in found) == 4

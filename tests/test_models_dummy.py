@@ -88,6 +88,8 @@ def test_drawn() -> None:
     assert len(numbers) == 20
     assert all(0 <= number <= 100 for number in numbers)
     assert isinstance(ask(Dummy(answer=None), Guess, Random(1)).value, Guess)
+    maybe = {ask(Dummy(answer=None), int | None, Random(seed)).value is None for seed in range(9)}
+    assert maybe == {True, False}
     assert ask(Dummy(answer=None), Guess, Random(1)) == ask(Dummy(answer=None), Guess, Random(1))
 
 

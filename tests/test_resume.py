@@ -21,7 +21,14 @@ from worlds import Player, Speaker, same
 
 import daskagents as da
 from daskagents import models
-from daskagents.errors import BudgetError, FolderError, RunError, UsageError
+from daskagents.errors import (
+    AgentError,
+    BudgetError,
+    EndpointError,
+    FolderError,
+    RunError,
+    UsageError,
+)
 
 
 class Walker(da.Agent):
@@ -166,6 +173,7 @@ def test_more_rounds(tmp_path: Path) -> None:
     same(go(tmp_path / "run", rounds=10, resume=True), longer)
     with pytest.raises(RunError, match="ends after 8 rounds, and has had 10"):
         go(tmp_path / "run", rounds=8, resume=True)
+    assert da.open_run(tmp_path / "run").status == "done"
 
 
 def test_what_is_asked_after_the_last_round_does_not_count_twice(tmp_path: Path) -> None:
@@ -464,3 +472,101 @@ def test_damaged_events_are_named_and_the_folder_stays_free(tmp_path: Path) -> N
 def says(speakers: Any, rounds: int = 1) -> Iterator[Any]:
     for _ in range(rounds):
         yield {"said": speakers.reply("Well?")}
+
+
+class Shaky(da.Agent):
+    """Asks, and fails where its model does."""
+
+    async def reply(self, message: da.Message) -> float:
+        return float((await self.chat(f"{self.id} {message.content}")).text)
+
+
+DOWN: list[int] = []
+
+
+def shaky(request: Any, rng: Any) -> str:
+    if request.messages[-1].text.startswith(("3 ", "4 ")) and DOWN:
+        raise EndpointError("it is down")
+    return f"{rng.random():.6f}"
+
+
+def reads_means(people: Any, rounds: int = 3) -> Iterator[Any]:
+    mean = 0.0
+    for number in range(rounds):
+        replies = people.reply(mean)
+        mean = float(replies.mean())
+        if number == 1 and "to" in SNAPS:
+            shutil.copytree(SNAPS["from"], SNAPS["to"])
+            SNAPS.clear()
+        yield {"x": replies, "mean": mean}
+
+
+def shake(out: Path | None, **more: Any) -> xr.Dataset:
+    people = da.Population(Shaky, 10, block_size=5)
+    model = models.Dummy(0, shaky)
+    return da.run(reads_means, people, model=model, client="sync", seed=1, out=out, **more)
+
+
+def test_a_mean_of_too_few_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    """A run that stopped as agents failed goes on, though a value of them was read."""
+    DOWN.append(1)
+    try:
+        with pytest.raises(RunError, match="2 of 10 agents failed"):
+            shake(tmp_path / "run")
+    finally:
+        DOWN.clear()
+    same(da.resume(tmp_path / "run", client="sync"), shake(None))
+
+
+def test_agents_that_failed_before_a_value_was_read_stay_failed(tmp_path: Path) -> None:
+    """Killed in the middle of a round: what was read of it was without them."""
+    SNAPS.update({"from": tmp_path / "whole", "to": tmp_path / "cut"})
+    DOWN.append(1)
+    try:
+        whole = shake(tmp_path / "whole", max_failed=0.5, rounds=2)
+    finally:
+        DOWN.clear()
+        SNAPS.clear()
+    cut = da.resume(tmp_path / "cut", client="sync")
+    assert whole["n_failed"].values.tolist() == cut["n_failed"].values.tolist() == [2, 2]
+    same(whole, cut)
+
+
+class Caller(da.Agent):
+    async def reply(self, message: da.Message) -> str:
+        return (await self.chat(f"3 {message.content}")).text
+
+
+def calls(caller: Any) -> Iterator[Any]:
+    yield {"said": caller("well?").content}
+
+
+def test_a_named_agent_that_failed_is_asked_again(tmp_path: Path) -> None:
+    def call(out: Path | None) -> xr.Dataset:
+        caller = da.spawn(Caller(), name="caller", model=models.Dummy(0, shaky))
+        return da.run(calls, caller, client="sync", out=out, resume=out is not None)
+
+    DOWN.append(1)
+    try:
+        with pytest.raises(AgentError, match="it is down"):
+            call(tmp_path / "run")
+    finally:
+        DOWN.clear()
+    same(call(tmp_path / "run"), call(None))
+
+
+def raises(request: Any, rng: Any) -> str:
+    if request.messages[-1].text.startswith("3 "):
+        raise ValueError("no answer to 3")
+    return f"{rng.random():.6f}"
+
+
+def test_a_model_that_raises_what_it_likes_is_replayed(tmp_path: Path) -> None:
+    people = da.Population(Shaky, 10, model=models.Dummy(0, raises))
+    first = da.run(
+        reads_means, people, client="sync", out=tmp_path / "run", max_failed=0.5, rounds=2
+    )
+    assert first["n_failed"].values.tolist() == [1, 1]
+    same(da.replay(tmp_path / "run", client="sync").drop_vars(TAKEN), first.drop_vars(TAKEN))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    same(da.resume(tmp_path / "run", client="sync"), first)

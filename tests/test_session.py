@@ -113,7 +113,7 @@ def test_a_notebook_keeps_no_results_that_nobody_holds(cluster2: LocalCluster) -
 
 def test_news_of_a_step_that_is_closed_is_no_news() -> None:
     session = Session(Here())
-    session._under_way.add(3)
+    session._under_way[3] = None
     session._hear({"at": [3, 0], "done": [5, 1, 2, 3, 4]})
     session._hear({"at": [2, 0], "done": [5, 1, 2, 3, 4]})
     assert session.live == {(3, 0): (5, 1, Usage(2, 3, 4))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,12 +13,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from daskagents.errors import DaskAgentsError, ModelError, RunError
+import msgspec
+
+from daskagents.errors import AnswerError, DaskAgentsError, ModelError, RunError
 from daskagents.journal.entries import (
     About,
     Asked,
     Chat,
     Entry,
+    GaveUpError,
     Head,
     Taken,
     encode,
@@ -57,7 +60,7 @@ class Journaling:
     life
         Which life of the run this is: a new one begins with each resume.
     settled
-        Steps before this one were done in an earlier life, so all their answers are there.
+        Whether the step was done in an earlier life, so that all its answers are there.
     source
         The run directory whose answers are replayed; empty where the run's own go on.
     on_miss
@@ -70,7 +73,7 @@ class Journaling:
 
     folder: str
     life: str
-    settled: int = 0
+    settled: bool = False
     source: str = ""
     on_miss: Literal["error", "call"] = "error"
     sync: Sync = "batch"
@@ -97,6 +100,7 @@ class Attempt:
         self._head = Head(FORMAT, how.life, step, block, population, method)
         self._calls: Counter[int] = Counter()
         self._found: dict[Key, Chat] = {}
+        self._asked: dict[tuple[int, bytes], list[Key]] | None = None
         self._taken: list[tuple[str, int]] = []
         self._damages: list[str] = []
         self._path: Path | None = None
@@ -119,7 +123,7 @@ class Attempt:
         ------
         RunError
             If an answer has to be there and is not, or the journal cannot be written.
-        ModelError
+        Exception
             As the model raised it, now or before.
         """
         if not self._opened:
@@ -127,11 +131,34 @@ class Attempt:
         at = _At(agent, self._calls[agent])
         self._calls[agent] += 1
         asked = _read(request)
-        known = self._found.get(at)
-        if known is not None and known.asked.digest == asked.digest:
+        known = self._find(at, asked.digest)
+        if known is not None:
             return self._again(known, request), not self._how.source
-        self._check_miss(known, at)
+        self._check_miss(at)
         return await self._anew(model, request, asked, at), True
+
+    def _find(self, at: _At, digest: bytes) -> Chat | None:
+        """Return what is written of a chat; each is returned once.
+
+        An agent that has several chats under way at a time need not come to them in the order of
+        then: so it is looked for among its others too, and has the new number from now on.
+        """
+        known = self._found.get(at)
+        if known is not None and known.asked.digest == digest:
+            return self._found.pop(at)
+        if self._asked is None:
+            self._asked = defaultdict(list)
+            for key in sorted(self._found):
+                self._asked[key[0], self._found[key].asked.digest].append(key)
+        keys = self._asked.get((at.agent, digest), ())
+        other = next((key for key in keys if key in self._found), None)
+        if other is None:
+            return None
+        known = msgspec.structs.replace(self._found.pop(other), call=at.call)
+        if self._path is not None and not self._how.source:
+            with _usable(self._path):
+                self._append(known)
+        return known
 
     def _again(self, known: Chat, request: Request) -> Answer:
         """Return what was answered, and leave the agent's random numbers where they were then."""
@@ -140,41 +167,64 @@ class Attempt:
         if isinstance(known, Entry):
             return known.answer(request)
         error = known.error()
-        if self._how.source:
+        if self._how.source and isinstance(error, ModelError):
             error.usage = Usage()
         raise error
 
     async def _anew(self, model: Model, request: Request, asked: _Read, at: _At) -> Answer:
         """Ask the model, and write down what it says before it is used."""
         began, start = time.time(), time.monotonic()
-        answer: Answer | ModelError
+        answer: Answer | Exception
+
+        def about() -> About:
+            drawn = 0 if request.rng is None else request.rng.drawn
+            return About(*at, drawn, began, time.monotonic() - start)
+
         try:
             answer = await model.chat(request)
         except RunError:
             raise
-        except ModelError as error:
+        except asyncio.CancelledError:  # by its agent, mostly, which would wait no longer
+            with suppress(RunError):
+                self._keep(GaveUpError("the agent did not wait for the answer"), asked, about())
+            raise
+        except Exception as error:  # a model of the user's own may raise what it likes
             answer = error
-        drawn = 0 if request.rng is None else request.rng.drawn
-        if self._path is not None:
-            with _usable(self._path):
-                self._write(answer, asked, About(*at, drawn, began, time.monotonic() - start))
-            if self._how.sync == "each":
-                await asyncio.get_running_loop().run_in_executor(None, os.fsync, self._fd)
-        if isinstance(answer, ModelError):
+        answer = self._keep(answer, asked, about())
+        if self._path is not None and self._how.sync == "each":
+            await asyncio.get_running_loop().run_in_executor(None, os.fsync, self._fd)
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def _write(self, answer: Answer | ModelError, asked: _Read, about: About) -> None:
+    def _keep(self, answer: Answer | Exception, asked: _Read, about: About) -> Answer | Exception:
+        """Write one chat down; return what its agent gets: an error if that is not possible."""
+        if self._path is None:
+            return answer
+        with _usable(self._path):
+            try:
+                self._write(answer, asked, about)
+            except (OverflowError, TypeError, UnicodeError, msgspec.MsgspecError) as error:
+                answer = _unwritten(error, answer)
+                self._write(answer, asked, about)
+        return answer
+
+    def _write(self, answer: Answer | Exception, asked: _Read, about: About) -> None:
         """Write one chat down."""
         assert self._path is not None
         texts = _texts_of(self._how.folder)
         turns = [(role, name, texts.refer(text)) for role, name, text in asked.turns]
         short = Asked(asked.digest, turns, texts.refer(asked.wanted))
         record: Chat
-        if isinstance(answer, ModelError):
+        if isinstance(answer, Exception):
             record = lapse_of(answer, short, about)
         else:
             record = entry_of(answer, short, about)
+        self._append(record)
+
+    def _append(self, record: Chat) -> None:
+        """Append a record to the segment, which is made for the first."""
+        assert self._path is not None
         data = frame(encode(record))
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -182,6 +232,7 @@ class Attempt:
             data = first + (frame(encode(Taken(self._taken))) if self._taken else b"") + data
         write_all(self._fd, data)
         if self._how.sync == "batch":
+            texts = _texts_of(self._how.folder)
             resource("sync of journals", _Syncer).soon(self._fd, texts.fd)
 
     def close(self) -> None:
@@ -221,33 +272,47 @@ class Attempt:
             self._take(found)
 
     def _take(self, found: BlockJournal) -> None:
-        """Take over what may be used: failures only of this life, or of steps that are done."""
+        """Take over what may be used: failures only of this life, or of steps that are done.
+
+        A chat that was given up counts in a step that is done alone: else it may have been the
+        worker that was.
+        """
         self._damages += found.damages
-        every = self._how.source or self._step < self._how.settled
+        every = self._how.source or self._how.settled
         self._found |= {
             key: chat
             for key, chat in found.chats.items()
-            if every or isinstance(chat, Entry) or found.lives[key] == self._how.life
+            if every
+            or isinstance(chat, Entry)
+            or (found.lives[key] == self._how.life and chat.kind != GaveUpError.__name__)
         }
 
-    def _check_miss(self, known: Chat | None, at: _At) -> None:
+    def _check_miss(self, at: _At) -> None:
         """Raise a `RunError` where an answer has to be there."""
         how = self._how
-        if how.on_miss == "call" or not (how.source or self._step < how.settled):
+        if how.on_miss == "call" or not (how.source or how.settled):
             return
         folder = how.source or how.folder
         why = f"the journal of {folder} has no answer to it"
-        if known is not None:
+        if at in self._found:
             why = (
                 f"it asks something else than it did in {folder}: something in it does not repeat"
                 " (a clock, random), or the program has changed"
             )
         elif self._damages:
             why += f", and is damaged: {'; '.join(self._damages)}"
+        cure = "on_miss='call'" if how.source else "accept_changes=True"
         raise RunError(
             f"step {self._step}, block {self._block}, agent {at.agent}, chat {at.call}: {why};"
-            " on_miss='call' asks the model instead"
+            f" {cure} asks the model instead"
         )
+
+
+def _unwritten(error: Exception, answer: Answer | Exception) -> AnswerError:
+    """Return why an answer cannot be used that cannot be written down, with what it took."""
+    failed = AnswerError(f"the answer cannot be written into the journal: {error}")
+    failed.usage = answer.usage if isinstance(answer, Answer) else Usage()
+    return failed
 
 
 class _At(NamedTuple):

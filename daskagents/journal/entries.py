@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,6 +18,10 @@ from daskagents.usage import NAMES, Usage
 Numbers: TypeAlias = tuple[int, int, int, int, int, float, float]
 #: A text as it is, or what refers to a long one; see `daskagents.journal.texts`.
 Text: TypeAlias = str
+
+
+class GaveUpError(TimeoutError):
+    """An agent did not wait for the answer of a chat; it hears so at once when it is replayed."""
 
 
 class Head(msgspec.Struct, array_like=True, tag=0, frozen=True):
@@ -94,17 +100,37 @@ class Lapse(Said, array_like=True, tag=2, frozen=True):
     message: str
     endpoint: str
     passing: bool
+    status: int = 0
+    wait: float = 0.0
 
-    def error(self) -> ModelError:
+    def error(self) -> Exception:
         """Return the error as the agent got it."""
-        known = getattr(errors, self.kind, None)
-        if not (isinstance(known, type) and issubclass(known, ModelError)):
-            known = type(self.kind, (ModelError,), {})  # of a user's own model
-        error: ModelError = known(self.message)
-        error.usage, error.passing = self.usage, self.passing
-        if self.endpoint:
-            error.endpoint = self.endpoint  # type: ignore[attr-defined]
-        return error
+        known, message = _error_named(self.kind), self.message
+        # whatever it is made with, and shown as it was: a KeyError quotes what it is given
+        like: Any = type(self.kind, (known,), {"__str__": lambda error: message})
+        error: Any = like.__new__(like) if known.__module__ != errors.__name__ else known(message)
+        error.args = (message,)
+        if isinstance(error, ModelError):
+            error.usage, error.passing, error.wait = self.usage, self.passing, self.wait
+        for name, value in (("endpoint", self.endpoint), ("status", self.status)):
+            if value:
+                setattr(error, name, value)
+        return error  # type: ignore[no-any-return]
+
+
+def _error_named(kind: str) -> type[Exception]:
+    """Return a class of errors by its name: ours, Python's, or one of the user's own."""
+    found = getattr(errors, kind, None) or getattr(builtins, kind, None)
+    if not (isinstance(found, type) and issubclass(found, Exception)):
+        found = next((one for one in _kinds_of(Exception) if one.__name__ == kind), ModelError)
+    return found
+
+
+def _kinds_of(known: type[Exception]) -> Iterator[type[Exception]]:
+    """Yield all classes of errors that are made from one."""
+    for one in type.__subclasses__(known):
+        yield one
+        yield from _kinds_of(one)
 
 
 class Taken(msgspec.Struct, array_like=True, tag=3, frozen=True):
@@ -159,7 +185,7 @@ def entry_of(answer: Answer, asked: Asked, about: About) -> Entry:
     )
 
 
-def lapse_of(error: ModelError, asked: Asked, about: About) -> Lapse:
+def lapse_of(error: Exception, asked: Asked, about: About) -> Lapse:
     """Return the entry of a chat that failed."""
     return Lapse(
         about.agent,
@@ -168,11 +194,13 @@ def lapse_of(error: ModelError, asked: Asked, about: About) -> Lapse:
         about.drawn,
         about.began,
         about.seconds,
-        numbers_of(error.usage),
+        numbers_of(getattr(error, "usage", Usage())),
         type(error).__name__,
-        str(error),
+        str(error).encode("utf-8", "backslashreplace").decode(),
         str(getattr(error, "endpoint", "")),
-        error.passing,
+        bool(getattr(error, "passing", False)),
+        status if isinstance(status := getattr(error, "status", 0), int) else 0,
+        float(getattr(error, "wait", 0.0)),
     )
 
 

@@ -19,8 +19,8 @@ from daskagents.journal.segments import (
     Packed,
     journal_of,
     packed_of,
+    read_block,
     read_packed,
-    read_segments,
     steps_of,
 )
 from daskagents.journal.texts import read_texts, text_of
@@ -92,12 +92,12 @@ def _blocks(
     folder, packed = journal / f"{step:06d}", dict[int, Packed]()
     if packed_of(journal, step).exists():
         packed = read_packed(packed_of(journal, step))
-        yield from (packed[block] for block in sorted(packed))
-    for block in sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()):
-        if block in packed:
-            continue
-        found = read_segments(journal, step, block, accepted.get(block, ""))
+    loose = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    yield from (packed[block] for block in sorted(packed) if block not in loose)
+    for block in loose:
+        found = read_block(journal, step, block, accepted.get(block, ""))
         heads = [one.head for one in found.segments.values() if one.head is not None]
+        heads += [packed[block].head] if block in packed else []
         if found.chats and heads:
             yield [(heads[0], chat) for chat in found.chats.values()]
 

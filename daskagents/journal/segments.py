@@ -17,13 +17,14 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
-from daskagents.errors import FolderError
+from daskagents.errors import FolderError, RunError
 from daskagents.journal.entries import (
     Chat,
     Entry,
@@ -129,13 +130,21 @@ class BlockJournal:
         self.accepted = accepted
         self.chats: dict[Key, Chat] = {}
         self.lives: dict[Key, str] = {}
+        own: set[Key] = set()
         for segment, upto in self._in_order(accepted):
             life = segment.head.life if segment.head else ""
             for chat, end in segment.chats:
-                if upto is None or end <= upto:
-                    key = chat.agent, chat.call
-                    if key not in self.chats:
-                        self.chats[key], self.lives[key] = chat, life
+                key = chat.agent, chat.call
+                if (upto is None or end <= upto) and self._counts(chat, key, own):
+                    self.chats[key], self.lives[key] = chat, life
+            if segment.attempt == accepted:
+                own = set(self.chats)
+
+    def _counts(self, chat: Chat, key: Key, own: set[Key]) -> bool:
+        """Whether a chat counts more than what is known: an answer does than a failure before."""
+        known = self.chats.get(key)
+        better = isinstance(known, Lapse) and isinstance(chat, Entry) and key not in own
+        return known is None or better
 
     def _in_order(self, accepted: str) -> Iterator[tuple[Segment, int | None]]:
         """Yield the segments, those that count first, with the offset up to which they do."""
@@ -198,6 +207,24 @@ def pack(journal: Path, step: int, accepted: dict[int, str]) -> None:
         return
     target = packed_of(journal, step)
     draft = target.with_name(f"packed.{uuid.uuid4().hex[:8]}")
+    try:
+        _write_packed(journal, step, blocks, accepted, draft)
+        draft.replace(target)
+    except OSError as error:
+        if isinstance(error, FolderError):
+            raise
+        with suppress(OSError):
+            draft.unlink()
+        raise RunError(f"the journal cannot be used: {target}: {error.strerror}") from error
+    for block in blocks:
+        shutil.rmtree(folder / f"{block:05d}", ignore_errors=True)
+
+
+def _write_packed(
+    journal: Path, step: int, blocks: list[int], accepted: dict[int, str], draft: Path
+) -> None:
+    """Write the packed file of a step: what was packed before, and these blocks."""
+    target = packed_of(journal, step)
     have = read_packed(target) if target.exists() else {}
     with draft.open("wb") as file:
         for block, old in have.items():
@@ -209,16 +236,13 @@ def pack(journal: Path, step: int, accepted: dict[int, str]) -> None:
             heads = [s.head for s in found.segments.values() if s.head is not None]
             if block in have:
                 known = _chats(zlib.decompress(have[block].chats))
-                keys = {(chat.agent, chat.call) for chat in known}
-                chats = known + [c for c in chats if (c.agent, c.call) not in keys]
+                every = {(c.agent, c.call): c for c in [*known, *chats]}  # what is newer counts
+                chats = [every[key] for key in sorted(every)]
                 heads.append(have[block].head)
             if chats:
                 file.write(frame(encode(_pack(block, heads[0], chats))))
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(target)
-    for block in blocks:
-        shutil.rmtree(folder / f"{block:05d}", ignore_errors=True)
 
 
 def _pack(block: int, head: Head, chats: list[Chat]) -> Packed:
@@ -257,12 +281,13 @@ def read_block(journal: Path, step: int, block: int, accepted: str = "") -> Bloc
     """Read all that is known of one step of one block, packed or not."""
     found = read_segments(journal, step, block, accepted)
     path = packed_of(journal, step)
-    if path.exists():  # what is packed is what counted
+    if path.exists():  # what is not in it is newer: asked for as the program had changed
         packed = read_packed(path).get(block)
         if packed is not None:
             for chat in _chats(zlib.decompress(packed.chats)):
-                found.chats[chat.agent, chat.call] = chat
-                found.lives[chat.agent, chat.call] = packed.head.life
+                key = chat.agent, chat.call
+                if key not in found.chats:
+                    found.chats[key], found.lives[key] = chat, packed.head.life
     return found
 
 

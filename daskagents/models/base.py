@@ -6,7 +6,7 @@ import asyncio
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -16,6 +16,12 @@ from daskagents.errors import ModelError, UsageError
 from daskagents.message import Message
 from daskagents.rng import Rng
 from daskagents.usage import NAMES, Usage
+
+#: What belongs to a model and not to one request, which would be sent to the endpoint in its body.
+NO_SAMPLING = frozenset(
+    "api_key base_url timeout http_client extra_headers default_headers headers extra_query"
+    " default_query".split()
+)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -45,7 +51,8 @@ class Request(msgspec.Struct, frozen=True):
     ------
     UsageError
         If `extract` has no schema, or `choices` has another, repeats itself, or holds less than
-        two options or other things than texts and whole numbers.
+        two options or other things than texts and whole numbers; or if `sampling` holds what is
+        no parameter of a request.
 
     Examples
     --------
@@ -71,6 +78,8 @@ class Request(msgspec.Struct, frozen=True):
                 raise UsageError("give schema= or choices=, not both: choices are a schema")
         if self.extract and self.schema is None:
             raise UsageError("extract=True needs a schema= to extract into")
+        if self.sampling:
+            check_sampling(self.sampling)
 
     def each(self, n: int) -> list[Request]:
         """Return the requests of the single agents that this one stands for, `n` in all."""
@@ -83,6 +92,23 @@ class Request(msgspec.Struct, frozen=True):
         named = dict(enumerate([self.rng, *self.others]))
         rng, *others = (named.get(place, self.rng) for place in places)
         return msgspec.structs.replace(self, rng=rng, others=tuple(others))
+
+
+def check_sampling(names: Iterable[str]) -> None:
+    """Raise a `UsageError` if a parameter belongs to a model, as a key does; never with its value.
+
+    Examples
+    --------
+    >>> check_sampling({"extra_headers": {"X-Key": "secret"}})
+    Traceback (most recent call last):
+    daskagents.errors.UsageError: extra_headers= is no parameter of a request, ...
+    """
+    for name in names:
+        if name in NO_SAMPLING:
+            raise UsageError(
+                f"{name}= is no parameter of a request, in which it would be sent and written down;"
+                " give address, key and time-outs to OpenAI(...); other headers cannot be given"
+            )
 
 
 def _literal(choices: tuple[str | int, ...]) -> Any:

@@ -125,8 +125,11 @@ def answers(completion: Completion, endpoint: str) -> list[Answer | AnswerError]
 
 
 def _shares(whole: int, parts: int) -> Iterator[int]:
-    """Yield whole numbers that add up to another, as equal as can be."""
-    return (whole * (at + 1) // parts - whole * at // parts for at in range(parts))
+    """Yield whole numbers that add up to another, as equal as can be, the larger ones first.
+
+    So what is not nothing in all is not for the first, which stands for the call and its price.
+    """
+    return (-(-whole * (at + 1) // parts) - -(-whole * at // parts) for at in range(parts))
 
 
 def _answer(

@@ -68,7 +68,7 @@ class Dummy(Model):
             await resource(("alarm", self.latency), partial(_Alarm, self.latency)).set()
         said = self._say(request)
         wanted = request.schema
-        text = said if isinstance(said, str) else _text(said, wanted)
+        text = said if isinstance(said, str) else _text(said, wanted, self.answer is None)
         value = None if wanted is None else schema.read(text, wanted)
         prompt = sum(len(turn.text.split()) for turn in request.messages)
         return Answer(text, value, prompt, len(text.split()), self.model, cost=0.0)
@@ -86,8 +86,10 @@ class Dummy(Model):
         return str(request.rng.uniform(0, 100))
 
 
-def _text(said: Said, wanted: Any) -> str:
+def _text(said: Said, wanted: Any, drawn: bool) -> str:
     """Return as a text what is none: a number, or an instance of what is wanted."""
+    if drawn and said is None:  # as of X | None
+        return "null"
     if isinstance(said, int | float) and wanted is None:
         return str(said)
     if isinstance(said, int | float | Enum | tuple) or (wanted is not None and is_dataclass(said)):

@@ -14,7 +14,8 @@ import msgspec
 from daskagents import loop
 from daskagents.errors import AnswerError, EndpointError, ModelError, UsageError
 from daskagents.models import completion
-from daskagents.models.base import Answer, Model, Request, sound
+from daskagents.models.base import Answer, Model, Request, check_sampling, sound
+from daskagents.models.describe import SECRET
 from daskagents.models.endpoint import OPENAI_URL, Endpoint, Patience, Secret
 from daskagents.models.kinds import kind_of
 from daskagents.models.odds import odds
@@ -329,6 +330,7 @@ def _checked_sampling(sampling: dict[str, Any]) -> dict[str, Any]:
     """Return sampling parameters, with those of ``extra_body`` among them, or refuse them."""
     own = {name: value for name, value in sampling.items() if name != "extra_body"}
     merged = {**sampling.get("extra_body", {}), **own}
+    check_sampling(merged)
     for name in _RESERVED:
         if name in merged:
             raise UsageError(f"{name}= is not for the caller to set; leave it out")
@@ -344,6 +346,9 @@ def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.username or parts.password:
         raise UsageError("base_url= holds a name or a password; pass api_key= instead")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise UsageError(f"base_url={url!r}: give a URL such as 'http://127.0.0.1:8000/v1'")
+    if parts.query:  # which may hold a key
+        raise UsageError("base_url= has a query (?...); give it without, and pass api_key= instead")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        shown = "..." if SECRET.search(url.encode()) else url
+        raise UsageError(f"base_url={shown!r}: give a URL such as 'http://127.0.0.1:8000/v1'")
     return url.rstrip("/")

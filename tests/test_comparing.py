@@ -1,0 +1,38 @@
+"""Two runs are compared: where they part, and what there is to compare at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import Player
+
+import daskagents as da
+from daskagents.comparing import compare
+
+
+def played(people: Any, rounds: int = 2) -> Iterator[Any]:
+    for number in range(rounds):
+        if number == 2:
+            raise ValueError("here it ends")
+        yield {"guess": people.reply(float(number))["guess"]}
+
+
+def test_runs_of_other_lengths_and_of_none(tmp_path: Path) -> None:
+    def play(name: str, **more: Any) -> Path:
+        da.run(played, da.Population(Player, 5), client="sync", out=tmp_path / name, **more)
+        return tmp_path / name
+
+    one, other = play("one"), play("other", rounds=1)
+    assert compare(one, one).agree and compare(one, one).rounds == 2
+    found = compare(one, other)
+    assert found.agree and found.rounds == 1 and found.settings["rounds"] == ("2", "1")
+    parted = compare(one, play("seeded", seed=1))
+    assert not parted.agree and "in round 0 'guess' of agent 0" in str(parted)
+    empty = compare(one, play("none", rounds=0))
+    assert not empty.agree and "there is nothing to compare" in str(empty)
+    with pytest.raises(ValueError, match="here it ends"):
+        play("cut", rounds=3)
+    assert compare(one, tmp_path / "cut").rounds == 2
