@@ -151,7 +151,11 @@ class Process:
                 f"the process that agents are to run in did not start (exit code {code}); see the"
                 " worker's log"
             )
-        said = f"killed its process (signal {-code})" if code < 0 else f"ended its process ({code})"
+        said = (
+            f"killed its process (signal {-code})"
+            if code < 0
+            else f"ended its process (exit code {code})"
+        )
         return Death(self._how or said)
 
     def end(self) -> None:
