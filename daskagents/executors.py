@@ -25,7 +25,7 @@ from distributed.system import MEMORY_LIMIT
 
 from daskagents import tasks
 from daskagents.cluster import ApartPlugin, prepare_workers
-from daskagents.keeping import keeping
+from daskagents.keeping import LOST, keeping
 from daskagents.loop import Loop
 from daskagents.plan import Plan
 from daskagents.sealing import seal
@@ -253,15 +253,14 @@ class Cluster(Executor):
 
     def _retry(self, failed: list[Future], error: KilledWorker) -> bool:
         """Try again what was lost with its workers, and all that waits for it; or return False."""
-        why = {future: future.exception() for future in failed}
-        lost = [future for future in failed if isinstance(why[future], KilledWorker)]
-        if self.judge is None or not self.judge({error.task, *(why[f].task for f in lost)}):
+        scheduler = self.client.scheduler
+        lost = self.client.sync(getattr(scheduler, LOST), client=self.client.id)
+        if self.judge is None or not self.judge(set(lost) or {error.task}):
             return False
         # not Client.retry: it stumbles over tasks that it holds no future of
-        keys = [future.key for future in lost]
-        self.client.sync(self.client.scheduler.retry, keys=keys, client=self.client.id)
+        self.client.sync(scheduler.retry, keys=lost, client=self.client.id)
         end = time.monotonic() + _NEWS  # that they are under way again comes on another connection
-        while any(future.status == "error" for future in lost) and time.monotonic() < end:
+        while any(future.status == "error" for future in failed) and time.monotonic() < end:
             time.sleep(0.005)
         return True
 
