@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from deadly import Touchies, Touchy
 from worlds import alive, drawn, until
 
 import daskagents as da
@@ -28,55 +28,6 @@ from daskagents.loop import Loop, close_shared_loop
 from daskagents.models.base import Model
 from daskagents.step import run_step
 from daskagents.testing import Stats
-
-
-class Touchy(da.Agent):
-    """Some end their process, where it is not the one that the message names; there they raise."""
-
-    last: float = 0.0
-    word: str = "none"
-
-    def reply(self, message: da.Message) -> Any:
-        self._end(message)
-        self.last += self.rng.random()
-        self.word = f"{self.id}: {self.last:.3f}"
-        return {"x": self.last, "word": self.word}
-
-    async def ask(self, message: da.Message) -> Any:
-        before = self.rng.random()
-        answer = await self.chat(f"I am {self.id}.", schema=float)
-        self._end(message)
-        more = await self.chat(f"I am {self.id} and heard {answer.text}.")
-        self.last += before + answer.value + self.rng.random()
-        return {"x": self.last, "word": more.text}
-
-    def _end(self, message: da.Message) -> None:
-        home, ends = message.content
-        how = ends.get(self.id)
-        if how is not None:
-            self.fail(os.getpid() == home, "stays alive")
-            _end(how)
-
-
-class Touchies(Touchy):
-    def reply_block(self, message: da.Message) -> Any:
-        home, ends = message.content
-        struck = np.isin(self.id, list(ends))
-        if struck.any() and os.getpid() != home:
-            _end(next(iter(ends.values())))
-        self.fail(struck, "stays alive")
-        self.last = self.last + self.rng.random()
-        return {"x": self.last, "word": self.id.astype(str)}
-
-
-def _end(how: str) -> None:
-    """End this process."""
-    if how == "memory":
-        kept = bytearray(1 << 30)
-        until(lambda: len(kept) == 0, 100)
-    if how == "exit":
-        os._exit(3)
-    os.kill(os.getpid(), getattr(signal, how))
 
 
 @pytest.fixture(autouse=True)

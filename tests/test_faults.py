@@ -18,6 +18,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from deadly import Deadlier, Deadly
 from distributed import Client, LocalCluster
 from worlds import Player, Waiter, asking, drawn, events, reading, rounds_closed, same, until
 
@@ -151,35 +152,6 @@ def test_agents_that_wait_are_asked_again(tmp_path: Path) -> None:
 
 
 # Agents that kill their workers
-
-
-class Deadly(da.Agent):
-    """One of them takes its process along in some rounds; where that may not be, it raises."""
-
-    last: float = 0.0
-
-    def reply(self, message: da.Message) -> Any:
-        number, home, heard = message.content
-        if self.id == 17 and number % 3 == 2:
-            self.fail(home == os.getpid(), "is at home")
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.last += self.rng.random() + heard
-        return {"x": self.last}
-
-    async def ask(self, message: da.Message) -> Any:
-        answer = await self.chat(f"{self.id} at {message.content[0]}")
-        return {"x": self.reply(message)["x"] + float(answer.text)}
-
-
-class Deadlier(Deadly):
-    def reply_block(self, message: da.Message) -> Any:
-        number, home, heard = message.content
-        struck = (self.id == 17) & (number % 3 == 2)
-        if struck.any() and home != os.getpid():
-            os._exit(1)
-        self.fail(struck, "is at home")
-        self.last = self.last + self.rng.random() + heard
-        return {"x": self.last}
 
 
 def dying(people: Any, others: Any, method: str = "reply", rounds: int = 4) -> Iterator[Any]:
