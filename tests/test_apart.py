@@ -26,6 +26,7 @@ from daskagents.forms import as_numpy
 from daskagents.journal.attempt import Attempt, Journaling
 from daskagents.loop import Loop, close_shared_loop
 from daskagents.models.base import Model
+from daskagents.sealing import seal
 from daskagents.step import run_step
 from daskagents.testing import Stats
 
@@ -64,7 +65,7 @@ def both(
         "on_progress": lambda *said: None,
         "on_form": lambda form: None,
     }
-    work = Apart(apart.seal(charter), block, call, message, rows, **{**given, **more})
+    work = Apart(seal(charter), block, call, message, rows, **{**given, **more})
     return whole, work.run(), work
 
 
