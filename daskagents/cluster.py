@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -18,13 +18,14 @@ from weakref import WeakSet
 
 import dask
 from dask.sizeof import sizeof
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, LocalCluster, Status, WorkerPlugin
 
+from daskagents import apart
 from daskagents.block import Block, Outcome
 from daskagents.columns import Coded, Plain, Ragged
 from daskagents.errors import BudgetError, UsageError
 from daskagents.loop import close_shared_loop, patient_gc, shared_loop
-from daskagents.tasks import STOPPED, Bundle
+from daskagents.tasks import STOPPED, Bundle, ripen
 
 
 @sizeof.register((Plain, Ragged, Coded, Block, Outcome, Bundle))  # type: ignore[untyped-decorator]
@@ -44,13 +45,32 @@ class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
         self._gc = patient_gc()
         self._gc.__enter__()
         shared_loop()
+        if worker.status != Status.running:
+            ripen(_START)
         logging.getLogger("distributed.worker").addFilter(_is_news)
 
     def teardown(self, worker: Any) -> None:
-        """Stop the loop and restore the garbage collector."""
+        """Stop the loop and the children, and restore the garbage collector."""
+        apart.end_idle()
         close_shared_loop()
         self._gc.__exit__(None, None, None)
         logging.getLogger("distributed.worker").removeFilter(_is_news)
+
+
+class ApartPlugin(WorkerPlugin):  # type: ignore[misc]
+    """Tells all workers, those to come too, which blocks of a run are to be run apart.
+
+    Not the tasks themselves: those that are tried again are the very same.
+    """
+
+    idempotent = False
+
+    def __init__(self, topic: str, blocks: Iterable[tuple[str, int]]) -> None:
+        self.name, self._topic, self._blocks = f"{topic}-apart", topic, frozenset(blocks)
+
+    def setup(self, worker: Any) -> None:
+        """Tell this worker."""
+        apart.mark(self._topic, self._blocks)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -59,6 +79,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     return STOPPED not in message and f"{BudgetError.__name__}(" not in message
 
 
+#: Seconds that a worker needs to tell its nanny that it is there. A nanny whose worker is killed
+#: before does not start another one.
+_START = 1.0
 #: Seconds within which a scheduler has to answer.
 _PATIENCE = 10.0
 

@@ -22,6 +22,7 @@ from daskagents.members import Members, Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.named import Named
+from daskagents.pacing import Every, Pace
 from daskagents.past import write_checkpoint
 from daskagents.plan import plan_each
 from daskagents.population import Population
@@ -75,7 +76,7 @@ class Driver:
         *,
         model: Model | None,
         seed: int,
-        checkpoint_every: int,
+        checkpoint_every: Every,
         max_failed: float,
         budget: Budget | None = None,
         spent: Usage | None = None,
@@ -98,7 +99,7 @@ class Driver:
             journal=journal,
             accepted=accepted,
         )
-        self.executor, self.store, self.checkpoint_every = executor, store, checkpoint_every
+        self.executor, self.store, self._pace = executor, store, Pace(checkpoint_every)
         checkpoint = None if store.past is None else store.past.checkpoint
         before = {} if checkpoint is None else checkpoint.state
         with writing(store.folder):
@@ -113,7 +114,7 @@ class Driver:
         self._unsaid = [(number, read_tally(said)) for number, said in before.get("unsaid", ())]
         self._unpacked: list[tuple[int, dict[int, str]]] = []
         self._folding: list[Any] | None = None
-        self._folded = self._closed_at = self._started = time.monotonic()
+        self._folded = self._closed_at = self._started = self._cut_at = time.monotonic()
 
     def read(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
         """Compute what somebody reads, and write it down before it is handed over.
@@ -196,9 +197,13 @@ class Driver:
         self.pending.append(record)
         while self.pending and (len(self.pending) > self.ahead or self._is_done(self.pending[0])):
             self._close(self.pending[0])
-        if self.yielded - self._last_cut >= self.checkpoint_every:
-            self._close_all()
+        since = time.monotonic() - self._cut_at
+        if self._pace.due(self.yielded - self._last_cut, since):
+            self._close_all()  # not of the cost: the cluster is at work as long as this takes
+            began = time.monotonic()
             self._checkpoint()
+            self._cut_at = time.monotonic()
+            self._pace.took(self._cut_at - began)
 
     def _retrace(self) -> None:
         """Pass over a round that is in the results; after the last one, go on from its blocks."""
@@ -377,7 +382,7 @@ class Driver:
         handles = self.executor.reload(where, blocks)
         for (m, i), handle in zip(self._every(), handles, strict=True):
             m.handles[i] = handle
-        self.session.cut, self.session.generation = self.session.count, self.yielded
+        self.session.cut_past(self.yielded)
 
     def _make_resumable(self) -> None:
         """Bring all rounds into the results, and write down what a run needs that goes on."""
@@ -440,6 +445,7 @@ class Driver:
 
     def _let_go(self) -> None:
         """Stop what is under way."""
+        self.executor.judge = None
         steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
         with suppress(Exception):
             self.executor.stop(self.session.topic)

@@ -19,6 +19,7 @@
     │       └── RefusalError              the model would not answer, or a filter kept it back
     ├── ReplyError(ValueError)            what an agent replied has not the form of its class
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
+    ├── LethalError(RuntimeError)         an agent killed the process that it ran in
     └── RunError(RuntimeError)            a run had to stop
         └── NotStoredError                it needs a result of the past that is stored nowhere
 """
@@ -119,6 +120,10 @@ class ReplyError(DaskAgentsError, ValueError):
 
 class AgentError(DaskAgentsError, RuntimeError):
     """An agent failed: by `Agent.fail`, or a named one whose message was asked for."""
+
+
+class LethalError(DaskAgentsError, RuntimeError):
+    """An agent killed the process that it ran in, which was one of its block's own."""
 
 
 class RunError(DaskAgentsError, RuntimeError):

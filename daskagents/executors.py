@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 from dask._expr import LLGExpr
@@ -19,24 +20,34 @@ from dask.array.core import Array
 from dask.utils import key_split
 from distributed import Client, Future, futures_of
 from distributed.client import _wait as wait_for_all
+from distributed.scheduler import KilledWorker
 from distributed.system import MEMORY_LIMIT
 
 from daskagents import tasks
-from daskagents.cluster import prepare_workers
-from daskagents.keeping import keeping
+from daskagents.cluster import ApartPlugin, prepare_workers
+from daskagents.keeping import LOST, keeping
 from daskagents.loop import Loop
 from daskagents.plan import Plan
+from daskagents.sealing import seal
 
 #: Seconds after which results that are waited for are looked at for failures.
 _PATIENCE = 0.5
+#: Seconds until the scheduler's news of a task are here; how often workers are told something.
+_NEWS, _TRIES = 5.0, 5
 _FAILED = ("error", "cancelled")
 
 #: Hears what tasks tell while they run.
 Ear = Callable[[Any], None]
+#: Hears which tasks were lost with all workers that had them; says whether to try them again.
+Judge = Callable[[set[Any]], bool]
+T = TypeVar("T")
 
 
 class Executor(ABC):
     """Runs plans and holds their results behind handles."""
+
+    #: Who is asked about tasks that were lost with one worker after another.
+    judge: Judge | None = None
 
     @abstractmethod
     def submit(self, plan: Plan) -> list[Any]:
@@ -82,6 +93,9 @@ class Executor(ABC):
         """Keep what all workers of a run share, within a with block."""
         return nullcontext()  # in one process, its event loop keeps it
 
+    def keep_apart(self, topic: str, blocks: Iterable[tuple[str, int]]) -> None:
+        """Have all workers run these blocks of a run in child processes."""
+
     @abstractmethod
     def sees(self, path: str) -> bool:
         """Whether every worker sees a file."""
@@ -96,7 +110,7 @@ class Executor(ABC):
 
     def seal(self, value: Any) -> Any:
         """Return what is sent instead of a value that may hold classes of the user's program."""
-        return tasks.seal(value)
+        return seal(value)
 
     def forget(self, folder: str) -> None:
         """Drop what workers keep of a run."""
@@ -224,13 +238,38 @@ class Cluster(Executor):
         return list(self.client.get(expr, list(plan.wanted), sync=False, fifo_timeout="0s"))
 
     def wait(self, handles: Sequence[Any]) -> None:
-        self._wait(list(handles))
-        failed = [future for future in handles if future.status in _FAILED]
-        self.client.gather(failed)  # raises
+        def ask() -> None:
+            failed = [future for future in handles if future.status in _FAILED]
+            self.client.gather(failed)  # raises
+
+        self._insist(ask, list(handles))
 
     def gather(self, handles: Sequence[Any]) -> list[Any]:
-        self._wait(list(handles))
-        return list(self.client.gather(list(handles)))
+        return self._insist(lambda: list(self.client.gather(list(handles))), list(handles))
+
+    def _insist(self, ask: Callable[[], T], futures: list[Future]) -> T:
+        """Wait for results and ask for them, again if tasks were lost and are tried again."""
+        while True:
+            self._wait(futures)
+            try:
+                return ask()
+            except KilledWorker as error:
+                failed = [future for future in futures if future.status == "error"]
+                if not self._retry(failed, error):
+                    raise
+
+    def _retry(self, failed: list[Future], error: KilledWorker) -> bool:
+        """Try again what was lost with its workers, and all that waits for it; or return False."""
+        scheduler = self.client.scheduler
+        lost = self.client.sync(getattr(scheduler, LOST), client=self.client.id)
+        if self.judge is None or not self.judge(set(lost) or {error.task}):
+            return False
+        # not Client.retry: it stumbles over tasks that it holds no future of
+        self.client.sync(scheduler.retry, keys=lost, client=self.client.id)
+        end = time.monotonic() + _NEWS  # that they are under way again comes on another connection
+        while any(future.status == "error" for future in failed) and time.monotonic() < end:
+            time.sleep(0.005)
+        return True
 
     def _wait(self, futures: list[Future]) -> None:
         """Wait until results are there or one has failed."""
@@ -257,8 +296,7 @@ class Cluster(Executor):
 
     def get(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
         futures = self.client.get(graph, keys, sync=False, **kwargs)
-        self._wait(futures_of(futures))
-        return self.client.gather(futures)
+        return self._insist(lambda: self.client.gather(futures), futures_of(futures))
 
     def reload(self, written: Sequence[tuple[str, str]], blocks: Sequence[Any]) -> list[Any]:
         with suppress(ValueError):  # a scheduler may refuse to run functions
@@ -289,6 +327,13 @@ class Cluster(Executor):
 
     def keeping(self, topic: str) -> AbstractContextManager[None]:
         return keeping(self.client, topic)
+
+    def keep_apart(self, topic: str, blocks: Iterable[tuple[str, int]]) -> None:
+        plugin = ApartPlugin(topic, blocks)
+        for _ in range(_TRIES):
+            with suppress(OSError):  # a worker that dies is told, until it is missed
+                self.client.register_plugin(plugin)
+                break
 
     def sees(self, path: str) -> bool:
         return all(self.client.run(tasks.sees, path).values())

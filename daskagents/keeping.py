@@ -15,8 +15,9 @@ from distributed.comm import CommClosedError
 from daskagents.errors import RunError
 from daskagents.keeper import Accounts
 
-#: What workers ask of the scheduler, and what clients tell it.
+#: What workers ask of the scheduler, and what clients tell it and ask.
 ASK, OPEN, CLOSE = "daskagents_ask", "daskagents_open", "daskagents_close"
+LOST = "daskagents_lost"
 
 
 class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -37,7 +38,24 @@ class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     async def start(self, scheduler: Any) -> None:
         """Let workers and clients reach this plugin."""
-        scheduler.handlers |= {ASK: self.ask, OPEN: self.open, CLOSE: self.close_run}
+        own = {ASK: self.ask, OPEN: self.open, CLOSE: self.close_run, LOST: self.lost}
+        scheduler.handlers |= own
+        self._scheduler = scheduler
+
+    async def lost(self, client: str) -> list[Any]:
+        """Return the tasks, of all that a client waits for, that were lost with their workers.
+
+        Each one: Dask itself, asked to try a task again, overlooks those behind one that it let go.
+        """
+        scheduler = self._scheduler
+        waiting, seen = list(scheduler.clients[client].wants_what), set()
+        while waiting:
+            task = waiting.pop()
+            if task not in seen and task.state != "memory":
+                seen.add(task)
+                waiting += task.dependencies
+        most = scheduler.allowed_failures
+        return [task.key for task in seen if task.state == "erred" and task.suspicious > most]
 
     async def open(self, topic: str, client: str) -> None:
         """Begin to keep the accounts of a run."""

@@ -7,7 +7,7 @@ import gc
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -115,6 +115,10 @@ class Loop:
         except BaseException:
             future.cancel()
             raise
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on a loop that has a thread of its own; return what it will give."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def _here(self, task: asyncio.Task[T]) -> T:
         """Drive the loop in this thread until a task is done; what is interrupted is ended."""

@@ -84,6 +84,8 @@ class Past:
         Of replies, by class and method.
     done
         The steps that were done.
+    apart
+        The blocks that are run apart, by population and number.
     may_differ
         Whether what comes may differ from it, as the program has changed.
     """
@@ -95,6 +97,7 @@ class Past:
     stored: dict[tuple[int, str], tuple[str, int]] = field(default_factory=dict)
     forms: dict[tuple[str, str], Form] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
+    apart: set[tuple[str, int]] = field(default_factory=set)
     may_differ: bool = False
 
     @property
@@ -154,6 +157,8 @@ def _take(past: Past, event: dict[str, Any]) -> None:
         past.forms[event["cls"], event["method"]] = Form(kinds)
     elif kind == "done":
         past.done.add(event["step"])
+    elif kind == "apart":
+        past.apart.add((event["population"], event["block"]))
     elif kind == "round":
         for name, (step, reply) in event.get("direct", {}).items():
             past.stored[step, reply] = name, event["round"]

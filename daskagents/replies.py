@@ -21,10 +21,11 @@ from daskagents.errors import ReplyError, UsageError
 from daskagents.fields import Field
 from daskagents.members import Members, Step, address
 from daskagents.message import Message
+from daskagents.sealing import seal
 from daskagents.session import Session
 from daskagents.stored import lost_array, stored_array
 from daskagents.table import Table
-from daskagents.tasks import Sealed, pick_reply, pick_state, seal
+from daskagents.tasks import Sealed, pick_reply, pick_state
 
 #: What differs in the names of layers from one life of a run to the next.
 _TOKEN = re.compile(r"-[0-9a-f]{10}(-.*)?$|-[0-9a-f]{32}$|^(stored|(lost-)?(step|state))-")

@@ -25,6 +25,7 @@ from daskagents.models.chosen import as_model
 from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
 from daskagents.named import Named
+from daskagents.pacing import Every
 from daskagents.population import Population, check_choice
 from daskagents.program import check_program, describe_program, describe_value
 from daskagents.progress import Progress
@@ -59,7 +60,7 @@ class Settings:
     model: Model | None = None
     seed: int = 0
     out: str | Path | None = None
-    checkpoint_every: int = 20
+    checkpoint_every: Every = 20
     max_failed: float = MAX_FAILED
     budget: Budget | None = None
     progress: bool | None = None
@@ -83,7 +84,7 @@ def run(
     out: str | Path | None = None,
     resume: bool = False,
     accept_changes: bool = False,
-    checkpoint_every: int = 20,
+    checkpoint_every: Every = 20,
     max_failed: float = MAX_FAILED,
     on_failure: Literal["keep", "stop"] = "keep",
     budget: Budget | None = None,
@@ -121,7 +122,8 @@ def run(
         Whether to go on although the program or the seed have changed since; the agents must be
         the same.
     checkpoint_every
-        Rounds between two checkpoints of the agents' state.
+        Rounds between two checkpoints of the agents' state; or ``"auto"``: as often as takes at
+        most 3 % of the time, but at least every 100 rounds.
     max_failed
         Largest fraction of the addressed agents that may fail in a step before the run stops.
     on_failure
@@ -283,8 +285,8 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"budget is {budget!r}; give a Budget, as da.Budget(tokens=1_000_000)")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise UsageError(f"seed is {seed!r}; a seed is an int")
-    if not isinstance(every, int) or every < 1:
-        raise UsageError(f"checkpoint_every is {every!r}; give a number of rounds")
+    if every != "auto" and (not isinstance(every, int) or every < 1):
+        raise UsageError(f"checkpoint_every is {every!r}; give a number of rounds, or 'auto'")
     if not isinstance(max_failed, int | float) or not 0 <= max_failed <= 1:
         raise UsageError(f"max_failed is {max_failed!r}; it is a fraction from 0 to 1")
     if settings.sync not in ("batch", "each", "never"):

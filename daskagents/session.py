@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import re
 import threading
 import uuid
@@ -39,8 +40,11 @@ from daskagents.past import LOST, Past, check_stored
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
 from daskagents.reads import AGAIN, Reads
 from daskagents.store import Store
+from daskagents.strikes import Strikes
 from daskagents.tasks import Part, Place
 from daskagents.usage import Usage
+
+_log = logging.getLogger("daskagents")
 
 #: Fraction of agents that may fail in a step.
 MAX_FAILED = 0.01
@@ -114,9 +118,14 @@ class Session:
         self._news = threading.Condition()
         self.closed = False
         self.reads = Reads(store, past)
+        self._addressed: dict[int, list[int]] = {}
+        self._strikes = Strikes(self._block_of, () if past is None else past.apart)
         self._open = ExitStack()
         self._open.enter_context(executor.keeping(self.topic))
         self._open.enter_context(executor.hearing(self.topic, self._hear))
+        if self._strikes.apart:
+            executor.keep_apart(self.topic, self._strikes.apart)
+        executor.judge = self._judge
 
     @property
     def topic(self) -> str:
@@ -126,6 +135,7 @@ class Session:
     def close(self) -> None:
         """Stop listening, and let go of all results, which would stay as long as this object."""
         self.closed = True
+        self.executor.judge = None
         self._open.close()
         for members in self.members.values():
             members.handles.clear()
@@ -146,6 +156,42 @@ class Session:
                 done, failed, *usage = news["done"]
                 self.live[step, index] = (done, failed, Usage(*usage))
             self._news.notify_all()
+
+    def _judge(self, lost: set[Any]) -> bool:
+        """Say whether to try again what was lost with one worker after another; mark its blocks.
+
+        Who has killed the workers is not known: it may be whoever was on them at the same time.
+        """
+        found = self._strikes.judge(sorted(lost, key=str))
+        if found is None:
+            return False
+        for name, index in found:
+            _log.warning(
+                "block %d of %r was lost with worker after worker; its agents are now run in"
+                " processes of their own",
+                index,
+                name,
+            )
+            if self.store is not None:
+                self.store.note("apart", population=name, block=index)
+        if found:
+            self.executor.keep_apart(self.topic, self._strikes.apart)
+        return True
+
+    def _block_of(self, task: Any) -> tuple[str, int] | None:
+        """Return the block whose agents a task runs: of which population, and which."""
+        if not isinstance(task, tuple) or len(task) != 2:
+            return None
+        match = _ORIGIN.fullmatch(str(task[0]))
+        if match is None or match[1] != "step" or not str(task[0]).endswith(self.token):
+            return None
+        indexes = self._addressed.get(int(match[3]))  # none, of a step of before a checkpoint
+        return None if indexes is None else (match[2], indexes[task[1]])
+
+    def cut_past(self, generation: int) -> None:
+        """Say that all blocks are roots from here on, and what came before is not made again."""
+        self.cut, self.generation = self.count, generation
+        self._addressed.clear()
 
     def unique(self, name: str) -> str:
         """Return a name that no population of this session has."""
@@ -223,6 +269,7 @@ class Session:
         indexes, counts, masks = address(members.bounds, rows)
         step = Step(self.count, members, method, rows, indexes, counts, masks, form)
         self.count += 1
+        self._addressed[step.number] = indexes
         said = {
             "population": members.name,
             "method": method,
@@ -274,7 +321,15 @@ class Session:
             step.members.charter,
             calls,
             Call(step.number, step.method, step.form),
-            Place(self.topic, step.number, 0, folder, shared, self._journal_of(step, shared)),
+            Place(
+                self.topic,
+                step.number,
+                0,
+                folder,
+                shared,
+                self._journal_of(step, shared),
+                most=int(self.max_failed * step.addressed),
+            ),
             offset,
         )
         bundles = self.executor.submit(plan)

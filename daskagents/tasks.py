@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import astuple, dataclass, replace
-from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +19,7 @@ from distributed import get_worker, secede
 from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
-from daskagents import blocks
+from daskagents import apart, blocks
 from daskagents.block import (
     Block,
     Call,
@@ -41,6 +39,7 @@ from daskagents.journal import attempt as journals
 from daskagents.journal.attempt import Attempt, Journaling
 from daskagents.keeping import WorkerKeeper
 from daskagents.loop import Loop, shared_loop
+from daskagents.sealing import charter_of
 from daskagents.step import run_step
 from daskagents.usage import Tally, read_tally
 
@@ -60,7 +59,7 @@ class Place:
 
     `folder` is None outside a run. Where workers cannot see it (`shared` is False), what would be
     written travels with the result. `journal` says how the answers of models are written down;
-    None where they are not.
+    None where they are not. `most` agents may fail in the step.
     """
 
     topic: str
@@ -69,6 +68,7 @@ class Place:
     folder: str | None = None
     shared: bool = True
     journal: Journaling | None = None
+    most: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,22 +128,6 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-    """Pickles classes of the user's program, also those that msgspec has looked at."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type) and "__msgspec_cache__" in vars(obj):
-            del obj.__msgspec_cache__  # type: ignore[attr-defined]  # made anew when it is needed
-        return super().reducer_override(obj)
-
-
-def seal(value: Any) -> bytes:
-    """Return a value as bytes for the wire, the classes of the user's program included."""
-    buffer = BytesIO()
-    _Pickler(buffer).dump(value)
-    return buffer.getvalue()
-
-
 @dataclass(frozen=True)
 class Sealed:
     """A message whose content is of a class of the user's program, as bytes for the wire."""
@@ -151,20 +135,15 @@ class Sealed:
     blob: bytes
 
 
-_charters: OrderedDict[bytes, Charter] = OrderedDict()
 _stopped: set[str] = set()
+#: When this process may run its first agents.
+_ripe = 0.0
 
 
-def charter_of(blob: bytes | Charter) -> Charter:
-    """Return the charter that was sent as bytes, read once per process."""
-    if isinstance(blob, Charter):
-        return blob
-    digest = blake2b(blob, digest_size=16).digest()
-    if digest not in _charters:
-        _charters[digest] = cloudpickle.loads(blob)
-        while len(_charters) > 64:
-            _charters.popitem(last=False)
-    return _charters[digest]
+def ripen(seconds: float) -> None:
+    """Run no agents in this process for some seconds."""
+    global _ripe
+    _ripe = time.monotonic() + seconds
 
 
 def begin(
@@ -195,33 +174,32 @@ def do_step(
     place: Place,
 ) -> Bundle:
     """Run one step of one block, and write down what was replied."""
-    if place.topic in _stopped:
-        raise RunError(STOPPED)
+    _check_stopped(place.topic)
+    time.sleep(max(0.0, _ripe - time.monotonic()))
     block = state_of(held)
     message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
     charter = charter_of(blob)
-    with _attempt(charter, call, place) as journal:
-        outcome = run_step(
-            charter,
-            block,
-            call,
-            message,
-            pick_rows(mask, block.n),
-            loop=lambda: cast(Loop, _Lanes(_loop(), place.topic)),
-            on_progress=lambda done, failed, usage: tell(
-                place.topic,
-                {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]},
-            ),
-            on_form=lambda form: tell(
-                place.topic,
-                {"at": [place.step, place.index], "form": [list(k) for k in form.kinds]},
-            ),
-            keeper=None if own_loop.get() else WorkerKeeper(place.topic, get_worker()),
-            journal=journal,
-        )
+    rows = pick_rows(mask, block.n)
+    telling: dict[str, Any] = {
+        "on_progress": lambda done, failed, usage: tell(
+            place.topic, {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]}
+        ),
+        "on_form": lambda form: tell(
+            place.topic, {"at": [place.step, place.index], "form": [list(k) for k in form.kinds]}
+        ),
+        "keeper": None if own_loop.get() else WorkerKeeper(place.topic, get_worker()),
+    }
+    if apart.is_marked(place.topic, charter.name, place.index):
+        outcome, attempt = _run_apart(blob, block, call, message, rows, place, telling)
+    else:
+        with _attempt(charter, call, place) as journal:
+            lanes = lambda: cast(Loop, _Lanes(_loop(), place.topic))  # noqa: E731
+            outcome = run_step(
+                charter, block, call, message, rows, loop=lanes, journal=journal, **telling
+            )
+        attempt = "" if journal is None else journal.name
     if place.folder is None:
         return Bundle(outcome, None)
-    attempt = "" if journal is None else journal.name
     piece = _write_piece(outcome, place)
     if outcome.lapses:
         if isinstance(piece, str):
@@ -234,6 +212,38 @@ def do_step(
     if place.shared:  # else its replies travel with it, and the client asks for them
         tell(place.topic, {"at": [place.step, place.index], "part": part_of(bundle).plain()})
     return bundle
+
+
+def _run_apart(
+    blob: bytes | Charter,
+    block: Block,
+    call: Call,
+    heard: Heard,
+    rows: NDArray[np.int64] | None,
+    place: Place,
+    telling: Mapping[str, Any],
+) -> tuple[Outcome, str]:
+    """Run a step in child processes; return its outcome, and the attempt that counts."""
+    work = apart.Apart(
+        blob,
+        block,
+        call,
+        heard,
+        rows,
+        most=place.most,
+        attempt=lambda: _attempt(charter_of(blob), call, place),
+        check=lambda: _check_stopped(place.topic),
+        waits=secede,
+        memory=get_worker().memory_manager.memory_limit,
+        **telling,
+    )
+    return work.run(), work.name
+
+
+def _check_stopped(topic: str) -> None:
+    """Raise a `RunError` if a run has stopped."""
+    if topic in _stopped:
+        raise RunError(STOPPED)
 
 
 @contextmanager
@@ -424,6 +434,7 @@ def load_state(path: str, block: Block | None = None) -> Block:
 
 def forget(folder: str) -> None:
     """Drop what this process still keeps of the run in `folder`."""
+    apart.end_idle()
     journals.forget(folder)
     for path in list(_kept):
         if path.startswith(f"{folder}{os.sep}"):

@@ -18,11 +18,12 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from deadly import Deadlier, Deadly
 from distributed import Client, LocalCluster
-from worlds import Player, Waiter, asking, drawn, reading, rounds_closed, same, until
+from worlds import Player, Waiter, asking, drawn, events, reading, rounds_closed, same, until
 
 import daskagents as da
-from daskagents import models
+from daskagents import models, testing
 from daskagents.errors import RunError
 
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -150,27 +151,95 @@ def test_agents_that_wait_are_asked_again(tmp_path: Path) -> None:
     same(on("sync", None), cut)
 
 
-class Deadly(da.Agent):
-    """Takes its worker along, in the third step."""
-
-    steps: int = 0
-
-    def reply(self, message: da.Message) -> float:
-        self.steps += 1
-        if self.steps == 3 and self.id == 0:
-            os._exit(1)
-        return float(self.steps)
+# Agents that kill their workers
 
 
-def test_agents_that_kill_their_workers_stop_the_run(tmp_path: Path) -> None:
-    with own_cluster(2, **{"distributed.scheduler.allowed-failures": 1}) as client:
-        people = da.Population(Deadly, 20, block_size=10)
-        with pytest.raises(RunError, match="a block of agents was lost with 2 workers") as caught:
-            da.run(asking, people, client=client, out=tmp_path / "run")
-        assert "workers' logs" in str(caught.value)
+def dying(people: Any, others: Any, method: str = "reply", rounds: int = 4) -> Iterator[Any]:
+    """Hand a mean on from people of whom some die to others, and back."""
+    heard = 0.0
+    for number in range(rounds):
+        replies = people.do(method, (number, os.getpid(), heard))
+        yield {"x": replies["x"], "guess": others.reply(replies["x"].mean())["guess"]}
+        heard = float(replies["x"].mean())
+
+
+def play_dying(client: Any, out: Path | None, cls: Any = Deadly, **more: Any) -> xr.Dataset:
+    people = da.Population(cls, 40, block_size=10, name="people")
+    others = da.Population(Player, 30, block_size=10, name="others")
+    options: Any = {"seed": 3, "client": client, "out": out, "max_failed": 0.03, **more}
+    return da.run(dying, people, others, checkpoint_every=2, **options)
+
+
+def apart(folder: Path) -> set[tuple[str, int]]:
+    return {(e["population"], e["block"]) for e in events(folder) if e["event"] == "apart"}
+
+
+ONE_DEATH = {"distributed.scheduler.allowed-failures": 0}
+
+
+def test_only_the_agent_fails_that_kills_its_worker(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with own_cluster(2, **ONE_DEATH) as client:
+        found = play_dying(client, out)
+        same(play_dying("sync", None), found)
+        assert ("people", 1) in apart(out)
+        failures = da.open_run(out).failures()
+        assert failures["agent"].values.tolist() == [17]
+        assert failures["error"].values.tolist() == ["LethalError"]
+        assert "killed its process (signal 9)" in str(failures["message"].values[0])
+        before, marked = client.run(os.getpid), apart(out)
+        longer = play_dying(client, out, resume=True, rounds=6)
+        assert client.run(os.getpid) == before  # its block is run apart from the beginning
+        assert apart(out) == marked
+    same(play_dying("sync", None, rounds=6), longer)
+
+
+def test_agents_that_wait_and_blocks_that_kill(tmp_path: Path) -> None:
+    """Without a folder of its own; and where a model is asked, nobody is asked again."""
+    with own_cluster(2, **ONE_DEATH) as client, testing.model_server() as server:
+        same(play_dying("sync", None, Deadlier), play_dying(client, None, Deadlier))
+        model = models.OpenAI("m", server.url, "none")
+        whole = play_dying("sync", None, method="ask", model=model)
+        before = server.stats().repeats
+        found = play_dying(client, tmp_path / "run", method="ask", model=model)
+        unlike = ["seconds_waiting", "retries"]
+        same(whole.drop_vars(unlike), found.drop_vars(unlike))
+        asked = server.stats()
+    first = asked.answered - asked.repeats
+    # all that was asked at home, and what was under way when workers died
+    assert asked.repeats - before - first <= 20 * len(apart(tmp_path / "run"))
+
+
+def test_more_agents_that_kill_than_may_fail(tmp_path: Path) -> None:
+    with (
+        own_cluster(2, **ONE_DEATH) as client,
+        pytest.raises(RunError, match=r"max_failed allows 0 .* agent 17: it killed its process"),
+    ):
+        play_dying(client, tmp_path / "run", max_failed=0.0)
     left = da.open_run(tmp_path / "run")
-    assert left.status == "failed"
-    assert left.results["x"].values[:, 0].tolist() in ([1.0], [1.0, 2.0])  # as it had got here
+    assert left.status == "failed" and left.results.sizes["round"] == 2  # as it had got here
+
+
+def _kill(values: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deadly_mean(people: Any) -> Iterator[Any]:
+    guesses = people.reply(1.0)["guess"]
+    killing = guesses.data.map_blocks(_kill, meta=np.zeros(0))  # or Dask would try it here
+    yield {"mean": guesses.copy(data=killing).mean()}
+
+
+def test_what_kills_workers_and_is_no_agent_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskagents.strikes.MOST", 0)
+    with own_cluster(2, **ONE_DEATH) as client:
+        people = da.Population(Player, 20, block_size=20)
+        with pytest.raises(RunError, match="a block of agents was lost with 1 workers") as caught:
+            da.run(deadly_mean, people, client=client, out=tmp_path / "run")
+        assert "workers' logs" in str(caught.value)
+    assert da.open_run(tmp_path / "run").status == "failed"
 
 
 @pytest.mark.parametrize("noticed", [False, True])
