@@ -131,7 +131,14 @@ class Values:
             array: Any = group[name]
             array.resize((rounds, *array.shape[1:]))
             labels = {d: list(self.labels[d]) for d in known.dims if d in self.labels}
-            kept = Checked(array)[:]
+            # later rounds may have brought labels, and so gaps
+            inside = [
+                slice(len(self.labels[d])) if d in labels else slice(None) for d in known.dims
+            ]
+            kept = Checked(array)[:][(slice(None), *inside)]
+            if kept.dtype.kind == "f" and np.isnan(kept).any():
+                known.dtype = np.result_type(dtype, kept.dtype)
+            kept = kept.astype(known.dtype)
             known.by_round = {at: (np.asarray(kept[at]), labels) for at in range(rounds)}
             known.array, known.written = array, rounds
 
