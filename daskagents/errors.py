@@ -26,6 +26,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 from daskagents.usage import Usage
 
@@ -53,6 +54,10 @@ class WorkflowError(UsageError, TypeError):
 class FolderError(UsageError, OSError):
     """A run directory cannot be made, holds another run, or holds none."""
 
+    def __new__(cls, *args: object) -> Self:
+        """Make one; with that of ValueError, workers could not send it."""
+        return OSError.__new__(cls, *args)
+
 
 class ModelError(DaskAgentsError, RuntimeError):
     """A model call failed.
@@ -77,6 +82,10 @@ class EndpointError(ModelError, ConnectionError):
 
     status: int = 0
     endpoint: str = ""
+
+    def __new__(cls, *args: object) -> Self:
+        """Make one; with that of RuntimeError, workers could not send it."""
+        return OSError.__new__(cls, *args)
 
 
 class UnreachableError(EndpointError):
