@@ -20,7 +20,8 @@
     ├── ReplyError(ValueError)            what an agent replied has not the form of its class
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
     └── RunError(RuntimeError)            a run had to stop
-        └── NotStoredError                it needs a result of the past that is stored nowhere
+        ├── NotStoredError                it needs a result of the past that is stored nowhere
+        └── OlderError                    its last checkpoint is damaged, and not the one before
 """
 
 from __future__ import annotations
@@ -136,6 +137,13 @@ class RunError(DaskAgentsError, RuntimeError):
 
 class NotStoredError(RunError):
     """A run that goes on needs a result of the past that is stored nowhere: it computes it again.
+
+    A run takes care of this by itself.
+    """
+
+
+class OlderError(RunError):
+    """A run goes on from an older checkpoint, for its last one is damaged.
 
     A run takes care of this by itself.
     """

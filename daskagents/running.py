@@ -14,7 +14,7 @@ import xarray as xr
 from daskagents.agent import waits
 from daskagents.cluster import connect
 from daskagents.driver import AHEAD, Driver, Heed
-from daskagents.errors import NotStoredError, UsageError
+from daskagents.errors import NotStoredError, OlderError, UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.journal.attempt import Journaling, Sync
 from daskagents.journal.reading import accepted_of, usage_of
@@ -208,7 +208,10 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
         with ExitStack() as entered:
             executor = entered.enter_context(_executor(settings.client))
             try:
-                _drive(executor, store, workflow, bound, settings, program)
+                try:
+                    _drive(executor, store, workflow, bound, settings, program)
+                except OlderError:  # so from the checkpoint before
+                    _drive(executor, store, workflow, bound, settings, program)
             except NotStoredError:  # so all is computed again, with the answers that are there
                 assert store.past is not None
                 store.past.checkpoint = None
