@@ -410,7 +410,8 @@ class Driver:
             "models": sorted(self._models),
             "unsaid": [(number, tally.plain()) for number, tally in self._unsaid],
         }
-        write_checkpoint(self.store.generation(self.yielded), state)
+        self.store.bring_results()
+        write_checkpoint(self.store.generation(self.yielded), state, sync=self.store.sync)
 
     def _finish(self) -> None:
         """End a run whose workflow has ended."""
@@ -426,6 +427,7 @@ class Driver:
         self._start_fold(last=True)
         self._finish_fold()
         self.rounds.finish()
+        self.store.bring_results()
         self.store.remove_pieces()
         self.executor.forget(str(self.store.folder))
         self.store.end("done", rounds=self.rounds.closed, usage=self._told())

@@ -14,6 +14,7 @@ from daskagents import blocks
 from daskagents.errors import FolderError, NotStoredError, RunError
 from daskagents.events import read_events
 from daskagents.forms import Form
+from daskagents.syncing import replace, sync_tree
 
 _log = logging.getLogger("daskagents")
 
@@ -48,12 +49,14 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def write_checkpoint(folder: Path, about: dict[str, Any]) -> None:
+def write_checkpoint(folder: Path, about: dict[str, Any], *, sync: bool = False) -> None:
     """Write what makes blocks that are written a checkpoint: at once, or not at all."""
     text = json.dumps(about)
     draft = folder / "state.json.new"
     draft.write_text(f'{{"crc": {crc32(text.encode())}, "state": {text}}}', encoding="utf-8")
-    draft.replace(folder / "state.json")
+    if sync:  # the blocks before what says that they are whole
+        sync_tree(folder)
+    replace(draft, folder / "state.json", sync=sync)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:

@@ -133,6 +133,7 @@ def run(
     fsync
         When the disk itself is to have an answer, and not only the operating system, which a kill
         of processes does not touch: within 50 ms, before it is used (``"each"``) or ``"never"``.
+        The same, but for ``"never"``, with a checkpoint before it counts.
     progress
         Whether to show progress; by default where standard error is a terminal or a notebook.
 
@@ -199,7 +200,7 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
             check_choice(population.cls, population.table, model)
     if not settings.source or settings.on_miss == "call":
         _check_models([model, *(population.model for population in populations)], budget)
-    store = Store(settings.out, resume=settings.resume)
+    store = Store(settings.out, resume=settings.resume, sync=settings.sync != "never")
     try:
         program = describe_program(store.folder, workflow, bound.arguments, model)
         if store.past is not None:

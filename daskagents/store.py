@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from daskagents import __version__, blocks
+from daskagents import __version__, blocks, syncing
 from daskagents.block import Block
 from daskagents.columns import Column
 from daskagents.errors import FolderError
@@ -49,6 +49,8 @@ from daskagents.tasks import Part, writing
 
 _VERSIONS = ("dask", "distributed", "numpy", "xarray", "zarr")
 _LARGE = 1_000
+#: Seconds between two times that the events are brought to the disk; and that clocks may differ.
+_SYNC_EVERY, _CLOCKS = 1.0, 10.0
 
 
 class Store:
@@ -60,6 +62,8 @@ class Store:
         The folder; it is made, and must hold no run. None makes a temporary one.
     resume
         Whether to go on with the run that the folder holds, if it holds one.
+    sync
+        Whether what a run needs that goes on is brought to the disk itself.
 
     Attributes
     ----------
@@ -70,8 +74,12 @@ class Store:
 
     """
 
-    def __init__(self, out: str | os.PathLike[str] | None, *, resume: bool = False) -> None:
+    def __init__(
+        self, out: str | os.PathLike[str] | None, *, resume: bool = False, sync: bool = True
+    ) -> None:
         self.temporary = out is None
+        self.sync = sync and not self.temporary
+        self._brought = self._noted = 0.0
         self.shared, self.begun = True, False
         self.past: Past | None = None
         self.about: dict[str, Any] = {}
@@ -117,7 +125,7 @@ class Store:
         with writing(self.folder):
             text = json.dumps(self.about, indent=1, default=_jsonable)
             draft.write_text(text, encoding="utf-8")
-            draft.replace(self.folder / "run.json")
+            syncing.replace(draft, self.folder / "run.json", sync=self.sync)
 
     def begin(self, **about: Any) -> None:
         """Write what is run, and with which versions."""
@@ -140,6 +148,23 @@ class Store:
         with writing(self.folder):
             self._events.write(line_of(event, fields, _jsonable))
             self._events.flush()
+            if event == "round" and time.monotonic() - self._noted > _SYNC_EVERY:
+                self._bring_events()
+
+    def _bring_events(self) -> None:
+        """Bring the events to the disk."""
+        self._noted = time.monotonic()
+        if self.sync:
+            os.fsync(self._events.fileno())
+
+    def bring_results(self) -> None:
+        """Bring the results to the disk, and the events, before a checkpoint counts on them."""
+        if self.sync:
+            began = time.time()
+            with writing(self.folder):
+                self._bring_events()
+                syncing.sync_tree(self.rounds, self._brought)
+            self._brought = began - _CLOCKS
 
     def write_given(
         self, name: str, index: int, first: int, end: int, columns: Mapping[str, Column]
@@ -150,6 +175,8 @@ class Store:
             return str(path)
         with writing(self.folder):
             blocks.write(Block(first, end - first, columns), path)
+            if self.sync:
+                syncing.sync_tree(path)
         return str(path)
 
     def given(self, name: str, index: int) -> Path:
