@@ -2,7 +2,8 @@
 
 ::
 
-    run.json       what is run: workflow, parameters, seed, populations, versions, how it ended
+    run.json       what is run: workflow, parameters, seed, populations, versions, how it ended;
+                   with a checksum
     run.lock       who writes it
     events.jsonl   in order: each step with a digest of its input and the attempts that count,
                    each value the workflow read, each round closed; a line each, with a checksum
@@ -34,6 +35,7 @@ from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -123,7 +125,8 @@ class Store:
         self.about |= about
         draft = self.folder / "run.json.new"
         with writing(self.folder):
-            text = json.dumps(self.about, indent=1, default=_jsonable)
+            about = json.loads(json.dumps(self.about, default=_jsonable))
+            text = json.dumps(about | {"crc": _crc(about)}, indent=1)
             draft.write_text(text, encoding="utf-8")
             syncing.replace(draft, self.folder / "run.json", sync=self.sync)
 
@@ -298,7 +301,15 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise FolderError(f"{folder / 'run.json'} cannot be read: {error}") from None
     if not isinstance(about, dict):
         raise FolderError(f"{folder / 'run.json'} does not describe a run")
+    crc = about.pop("crc", None)  # there is none in runs from before it was written
+    if crc is not None and crc != _crc(about):
+        raise FolderError(f"{folder / 'run.json'} is damaged; restore it from a copy")
     return about
+
+
+def _crc(about: dict[str, Any]) -> str:
+    """Return the checksum of what ``run.json`` says, however it is laid out."""
+    return f"{crc32(json.dumps(about, sort_keys=True).encode()):08x}"
 
 
 def _jsonable(value: Any) -> Any:

@@ -497,7 +497,7 @@ def test_a_run_killed_before_it_began(tmp_path: Path) -> None:
         counting, da.Population(Citizen, {"town": ["Bonn"]}), client="sync", out=tmp_path / "run"
     )
     about = json.loads((tmp_path / "run" / "run.json").read_text())
-    del about["populations"]
+    del about["populations"], about["crc"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(about))
     with pytest.raises(UsageError, match="killed before the run began; run the program itself"):
         da.resume(tmp_path / "run", client="sync")
