@@ -106,12 +106,13 @@ def compare(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> Compa
 
 
 def _parting(one: xr.DataArray, other: xr.DataArray) -> str | None:
-    """Return where two arrays first differ, in words; None if they do not."""
+    """Return where two arrays first differ, in words; None if they do not. A NaN is a NaN."""
     if one.dims != other.dims or one.shape != other.shape:
         return f": {dict(one.sizes)} | {dict(other.sizes)}"
     a, b = one.values, other.values
     same = np.asarray(a == b)
     if a.dtype.kind == "f" and b.dtype.kind == "f":
+        same &= np.signbit(a) == np.signbit(b)  # of the zeros, which are equal
         same |= np.isnan(a) & np.isnan(b)
     if same.all():
         return None

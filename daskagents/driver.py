@@ -14,7 +14,14 @@ from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
-from daskagents.errors import BudgetError, DaskAgentsError, NotStoredError, RunError
+from daskagents.errors import (
+    BudgetError,
+    DaskAgentsError,
+    FolderError,
+    NotStoredError,
+    OlderError,
+    RunError,
+)
 from daskagents.executors import Executor
 from daskagents.journal.attempt import Journaling
 from daskagents.journal.segments import journal_of, pack
@@ -114,6 +121,7 @@ class Driver:
         self._unsaid = [(number, read_tally(said)) for number, said in before.get("unsaid", ())]
         self._unpacked: list[tuple[int, dict[int, str]]] = []
         self._folding: list[Any] | None = None
+        self._loaded: list[str] = []
         self._folded = self._closed_at = self._started = self._cut_at = time.monotonic()
 
     def read(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
@@ -150,6 +158,9 @@ class Driver:
             self._let_go()
             raise
         except BaseException as error:
+            if isinstance(error, FolderError) and self.past and self.past.fall_back(self._loaded):
+                self._let_go()
+                raise OlderError from error
             # asked for fewer rounds, a run that was done has not failed
             unharmed = self._was_done and self.session.retracing
             self._give_up("done" if unharmed else _status_after(error))
@@ -222,6 +233,7 @@ class Driver:
         self.session.reads.count = checkpoint.reads
         blocks: list[Any] = []
         paths = [self.store.checkpoint(checkpoint.round, m.name, i) for m, i in self._every()]
+        self._loaded = paths
         if not self.store.shared:
             blocks = [self.executor.scatter(tasks.load_state(path)) for path in paths]
         self._go_on_from([(path, "") for path in paths], blocks or [None] * len(paths))
@@ -403,7 +415,8 @@ class Driver:
             "models": sorted(self._models),
             "unsaid": [(number, tally.plain()) for number, tally in self._unsaid],
         }
-        write_checkpoint(self.store.generation(self.yielded), state)
+        self.store.bring_results()
+        write_checkpoint(self.store.generation(self.yielded), state, sync=self.store.sync)
 
     def _finish(self) -> None:
         """End a run whose workflow has ended."""
@@ -419,6 +432,7 @@ class Driver:
         self._start_fold(last=True)
         self._finish_fold()
         self.rounds.finish()
+        self.store.bring_results()
         self.store.remove_pieces()
         self.executor.forget(str(self.store.folder))
         self.store.end("done", rounds=self.rounds.closed, usage=self._told())

@@ -21,12 +21,14 @@
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
     ├── LethalError(RuntimeError)         an agent killed the process that it ran in
     └── RunError(RuntimeError)            a run had to stop
-        └── NotStoredError                it needs a result of the past that is stored nowhere
+        ├── NotStoredError                it needs a result of the past that is stored nowhere
+        └── OlderError                    its last checkpoint is damaged, and not the one before
 """
 
 from __future__ import annotations
 
 import math
+from typing import Self
 
 from daskagents.usage import Usage
 
@@ -54,6 +56,10 @@ class WorkflowError(UsageError, TypeError):
 class FolderError(UsageError, OSError):
     """A run directory cannot be made, holds another run, or holds none."""
 
+    def __new__(cls, *args: object) -> Self:
+        """Make one; with that of ValueError, workers could not send it."""
+        return OSError.__new__(cls, *args)
+
 
 class ModelError(DaskAgentsError, RuntimeError):
     """A model call failed.
@@ -78,6 +84,10 @@ class EndpointError(ModelError, ConnectionError):
 
     status: int = 0
     endpoint: str = ""
+
+    def __new__(cls, *args: object) -> Self:
+        """Make one; with that of RuntimeError, workers could not send it."""
+        return OSError.__new__(cls, *args)
 
 
 class UnreachableError(EndpointError):
@@ -132,6 +142,13 @@ class RunError(DaskAgentsError, RuntimeError):
 
 class NotStoredError(RunError):
     """A run that goes on needs a result of the past that is stored nowhere: it computes it again.
+
+    A run takes care of this by itself.
+    """
+
+
+class OlderError(RunError):
+    """A run goes on from an older checkpoint, for its last one is damaged.
 
     A run takes care of this by itself.
     """

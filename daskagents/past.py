@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from daskagents import blocks
 from daskagents.errors import FolderError, NotStoredError, RunError
 from daskagents.events import read_events
 from daskagents.forms import Form
+from daskagents.syncing import replace, sync_tree
+
+_log = logging.getLogger("daskagents")
 
 #: Stands for a result of a step that is not run again.
 LOST = "a result of a step that is not run again"
@@ -44,12 +49,14 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def write_checkpoint(folder: Path, about: dict[str, Any]) -> None:
+def write_checkpoint(folder: Path, about: dict[str, Any], *, sync: bool = False) -> None:
     """Write what makes blocks that are written a checkpoint: at once, or not at all."""
     text = json.dumps(about)
     draft = folder / "state.json.new"
     draft.write_text(f'{{"crc": {crc32(text.encode())}, "state": {text}}}', encoding="utf-8")
-    draft.replace(folder / "state.json")
+    if sync:  # the blocks before what says that they are whole
+        sync_tree(folder)
+    replace(draft, folder / "state.json", sync=sync)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
@@ -76,6 +83,8 @@ class Past:
         The run directory.
     checkpoint
         Where it goes on; None: from its beginning, with the answers in its journal.
+    earlier
+        The one before, if there is one.
     steps, reads
         What was noted of each, by number.
     stored
@@ -92,6 +101,7 @@ class Past:
 
     folder: Path
     checkpoint: Checkpoint | None = None
+    earlier: Checkpoint | None = None
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)
     reads: dict[int, dict[str, Any]] = field(default_factory=dict)
     stored: dict[tuple[int, str], tuple[str, int]] = field(default_factory=dict)
@@ -104,6 +114,16 @@ class Past:
     def round(self) -> int:
         """How many rounds need not be computed."""
         return 0 if self.checkpoint is None else self.checkpoint.round
+
+    def fall_back(self, loaded: Iterable[str]) -> bool:
+        """Go on from the checkpoint before, if blocks of this one are damaged and that is whole."""
+        damage, earlier = _damage(map(Path, loaded)), self.earlier
+        # the number of a block has five digits, that of a step six
+        if not damage or earlier is None or _damage(earlier.folder.glob("*/" + "[0-9]" * 5)):
+            return False
+        _log.warning("%s; going on from the checkpoint before, %s", damage, earlier.folder)
+        self.checkpoint, self.earlier = earlier, None
+        return True
 
     def check_step(self, number: int, said: dict[str, Any]) -> None:
         """Raise a `RunError` if a step is not the one that was noted."""
@@ -135,12 +155,28 @@ def read_past(folder: Path) -> Past:
         raise FolderError(f"{folder} holds no run (there is no events.jsonl in it)")
     for event in read_events(path):
         _take(past, event)
+    past.checkpoint, past.earlier, *_ = [*_checkpoints(folder), None, None]
+    return past
+
+
+def _checkpoints(folder: Path) -> Iterator[Checkpoint]:
+    """Yield what a run may go on from, the newest first."""
     for generation in sorted((folder / "checkpoints").glob("*"), reverse=True):
         found = read_checkpoint(generation)
         if found is not None and not found.state["tail"]:
-            past.checkpoint = found
-            break
-    return past
+            yield found
+        elif found is None and (generation / "state.json").exists():
+            _log.warning("%s is damaged, and passed over", generation / "state.json")
+
+
+def _damage(paths: Iterable[Path]) -> str:
+    """Say which of some blocks is damaged; empty if all are whole."""
+    for path in paths:
+        try:
+            blocks.read(path)
+        except FolderError as error:
+            return str(error)
+    return ""
 
 
 def _take(past: Past, event: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from daskagents.blocks import readable
+from daskagents.checked import PACKED, PLAIN, Checked
 from daskagents.columns import from_arrays, load
 from daskagents.errors import FolderError, WorkflowError
 from daskagents.forms import as_numpy
@@ -25,6 +26,7 @@ from daskagents.values import Value, Values
 
 if TYPE_CHECKING:
     import xarray as xr
+    from dask.array.core import Array
 
 Kind = Literal["number", "text", "flag"]
 
@@ -84,7 +86,7 @@ def _fold(task: Fold) -> int:
         for row, sources in zip(values, task.sources, strict=True):
             for source in sources.get(name, ()):
                 _place(row, source, pieces, kind, start)
-        array: Any = group[name]
+        array = Checked(group[name])
         array[task.first : task.first + len(values), start:stop] = values
         written += values.size
     return written
@@ -233,6 +235,7 @@ class Rounds:
                 label,
                 data=values.values,
                 chunks=(min(n, SPAN),),
+                compressors=PACKED,
                 dimension_names=(dim,),
                 attributes={"coordinate": True},
             )
@@ -262,7 +265,7 @@ class Rounds:
             chunks=(axis.window, min(axis.n, SPAN)),
             dimension_names=("round", dim),
             fill_value=fills[kind],
-            compressors="auto" if kind == "text" else None,
+            compressors=PACKED if kind == "text" else PLAIN,
         )
 
     def _is_over_agents(self, name: str) -> bool:
@@ -398,7 +401,6 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
     Coordinates of numbers and short texts are in memory, so that one can group by them.
     """
     # not above: workers, which only fold, would take as long to import these as to start
-    import dask.array as da
     import xarray as xr
 
     path = folder / "rounds.zarr"
@@ -416,12 +418,20 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
         dims = array.metadata.dimension_names
         if not array.attrs.get("coordinate", False):
             # in a run that was killed, arrays differ in how far they reach
-            variables[name] = (dims, da.from_zarr(array)[:rounds])
+            variables[name] = (dims, _lazy(array)[:rounds])
         elif array.size * array.dtype.itemsize < _IN_MEMORY:
-            coords[name] = (dims, array[:])
+            coords[name] = (dims, Checked(array)[:])
         else:
-            coords[name] = (dims, da.from_zarr(array))
+            coords[name] = (dims, _lazy(array))
     return xr.Dataset(variables, coords)
+
+
+def _lazy(array: Any) -> Array:
+    """Return a Zarr array as one of Dask, a task for each of its chunks."""
+    import dask.array as da
+    from dask.base import tokenize
+
+    return da.from_array(Checked(array), array.chunks, name=f"rounds-{tokenize(array)}")
 
 
 def paths(sources: dict[str, dict[str, list[Source]]]) -> set[str]:

@@ -14,7 +14,7 @@ import xarray as xr
 from daskagents.agent import waits
 from daskagents.cluster import connect
 from daskagents.driver import AHEAD, Driver, Heed
-from daskagents.errors import NotStoredError, UsageError
+from daskagents.errors import NotStoredError, OlderError, UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.journal.attempt import Journaling, Sync
 from daskagents.journal.reading import accepted_of, usage_of
@@ -135,6 +135,7 @@ def run(
     fsync
         When the disk itself is to have an answer, and not only the operating system, which a kill
         of processes does not touch: within 50 ms, before it is used (``"each"``) or ``"never"``.
+        The same, but for ``"never"``, with a checkpoint before it counts.
     progress
         Whether to show progress; by default where standard error is a terminal or a notebook.
 
@@ -201,7 +202,7 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
             check_choice(population.cls, population.table, model)
     if not settings.source or settings.on_miss == "call":
         _check_models([model, *(population.model for population in populations)], budget)
-    store = Store(settings.out, resume=settings.resume)
+    store = Store(settings.out, resume=settings.resume, sync=settings.sync != "never")
     try:
         program = describe_program(store.folder, workflow, bound.arguments, model)
         if store.past is not None:
@@ -210,7 +211,10 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
         with ExitStack() as entered:
             executor = entered.enter_context(_executor(settings.client))
             try:
-                _drive(executor, store, workflow, bound, settings, program)
+                try:
+                    _drive(executor, store, workflow, bound, settings, program)
+                except OlderError:  # so from the checkpoint before
+                    _drive(executor, store, workflow, bound, settings, program)
             except NotStoredError:  # so all is computed again, with the answers that are there
                 assert store.past is not None
                 store.past.checkpoint = None

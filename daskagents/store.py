@@ -2,7 +2,8 @@
 
 ::
 
-    run.json       what is run: workflow, parameters, seed, populations, versions, how it ended
+    run.json       what is run: workflow, parameters, seed, populations, versions, how it ended;
+                   with a checksum
     run.lock       who writes it
     events.jsonl   in order: each step with a digest of its input and the attempts that count,
                    each value the workflow read, each round closed; a line each, with a checksum
@@ -34,10 +35,11 @@ from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
-from daskagents import __version__, blocks
+from daskagents import __version__, blocks, syncing
 from daskagents.block import Block
 from daskagents.columns import Column
 from daskagents.errors import FolderError
@@ -49,6 +51,8 @@ from daskagents.tasks import Part, writing
 
 _VERSIONS = ("dask", "distributed", "numpy", "xarray", "zarr")
 _LARGE = 1_000
+#: Seconds between two times that the events are brought to the disk; and that clocks may differ.
+_SYNC_EVERY, _CLOCKS = 1.0, 10.0
 
 
 class Store:
@@ -60,6 +64,8 @@ class Store:
         The folder; it is made, and must hold no run. None makes a temporary one.
     resume
         Whether to go on with the run that the folder holds, if it holds one.
+    sync
+        Whether what a run needs that goes on is brought to the disk itself.
 
     Attributes
     ----------
@@ -70,8 +76,12 @@ class Store:
 
     """
 
-    def __init__(self, out: str | os.PathLike[str] | None, *, resume: bool = False) -> None:
+    def __init__(
+        self, out: str | os.PathLike[str] | None, *, resume: bool = False, sync: bool = True
+    ) -> None:
         self.temporary = out is None
+        self.sync = sync and not self.temporary
+        self._brought = self._noted = 0.0
         self.shared, self.begun = True, False
         self.past: Past | None = None
         self.about: dict[str, Any] = {}
@@ -115,9 +125,10 @@ class Store:
         self.about |= about
         draft = self.folder / "run.json.new"
         with writing(self.folder):
-            text = json.dumps(self.about, indent=1, default=_jsonable)
+            about = json.loads(json.dumps(self.about, default=_jsonable))
+            text = json.dumps(about | {"crc": _crc(about)}, indent=1)
             draft.write_text(text, encoding="utf-8")
-            draft.replace(self.folder / "run.json")
+            syncing.replace(draft, self.folder / "run.json", sync=self.sync)
 
     def begin(self, **about: Any) -> None:
         """Write what is run, and with which versions."""
@@ -140,6 +151,23 @@ class Store:
         with writing(self.folder):
             self._events.write(line_of(event, fields, _jsonable))
             self._events.flush()
+            if event == "round" and time.monotonic() - self._noted > _SYNC_EVERY:
+                self._bring_events()
+
+    def _bring_events(self) -> None:
+        """Bring the events to the disk."""
+        self._noted = time.monotonic()
+        if self.sync:
+            os.fsync(self._events.fileno())
+
+    def bring_results(self) -> None:
+        """Bring the results to the disk, and the events, before a checkpoint counts on them."""
+        if self.sync:
+            began = time.time()
+            with writing(self.folder):
+                self._bring_events()
+                syncing.sync_tree(self.rounds, self._brought)
+            self._brought = began - _CLOCKS
 
     def write_given(
         self, name: str, index: int, first: int, end: int, columns: Mapping[str, Column]
@@ -150,6 +178,8 @@ class Store:
             return str(path)
         with writing(self.folder):
             blocks.write(Block(first, end - first, columns), path)
+            if self.sync:
+                syncing.sync_tree(path)
         return str(path)
 
     def given(self, name: str, index: int) -> Path:
@@ -271,7 +301,15 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise FolderError(f"{folder / 'run.json'} cannot be read: {error}") from None
     if not isinstance(about, dict):
         raise FolderError(f"{folder / 'run.json'} does not describe a run")
+    crc = about.pop("crc", None)  # there is none in runs from before it was written
+    if crc is not None and crc != _crc(about):
+        raise FolderError(f"{folder / 'run.json'} is damaged; restore it from a copy")
     return about
+
+
+def _crc(about: dict[str, Any]) -> str:
+    """Return the checksum of what ``run.json`` says, however it is laid out."""
+    return f"{crc32(json.dumps(about, sort_keys=True).encode()):08x}"
 
 
 def _jsonable(value: Any) -> Any:

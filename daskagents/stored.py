@@ -11,6 +11,7 @@ from dask._task_spec import Task
 from dask.array.core import Array
 from numpy.typing import NDArray
 
+from daskagents.checked import Checked
 from daskagents.errors import NotStoredError
 from daskagents.members import Step
 from daskagents.session import Session
@@ -52,10 +53,8 @@ def _raise() -> Any:
 
 def read_stored(folder: str, variable: str, round_: int, rows: Rows) -> NDArray[Any]:
     """Read some rows of one round from the results."""
-    array: Any = zarr.open_group(folder, mode="r")[variable]
+    array = Checked(zarr.open_group(folder, mode="r")[variable])
     if isinstance(rows, slice):
-        found: NDArray[Any] = array[round_, rows]
-        return found
+        return array[round_, rows]
     first, last = int(rows[0]), int(rows[-1])
-    found = array[round_, first : last + 1][rows - first]
-    return found
+    return array[round_, first : last + 1][rows - first]

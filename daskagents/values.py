@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from daskagents.checked import PACKED, Checked
 from daskagents.errors import WorkflowError
 
 #: An array, and the labels along those of its dimensions that have any.
@@ -130,7 +131,14 @@ class Values:
             array: Any = group[name]
             array.resize((rounds, *array.shape[1:]))
             labels = {d: list(self.labels[d]) for d in known.dims if d in self.labels}
-            kept = array[:]
+            # later rounds may have brought labels, and so gaps
+            inside = [
+                slice(len(self.labels[d])) if d in labels else slice(None) for d in known.dims
+            ]
+            kept = Checked(array)[:][(slice(None), *inside)]
+            if kept.dtype.kind == "f" and np.isnan(kept).any():
+                known.dtype = np.result_type(dtype, kept.dtype)
+            kept = kept.astype(known.dtype)
             known.by_round = {at: (np.asarray(kept[at]), labels) for at in range(rounds)}
             known.array, known.written = array, rounds
 
@@ -147,6 +155,7 @@ class Values:
             group.create_array(
                 dim,
                 data=labels,
+                compressors=PACKED,
                 dimension_names=(dim,),
                 attributes={"coordinate": True},
                 overwrite=True,
@@ -169,13 +178,15 @@ class Values:
                 shape=(rounds, *shape),
                 dtype=dtype,
                 chunks=(max(1, _CHUNK // max(1, math.prod(shape))), *(max(1, n) for n in shape)),
+                compressors=PACKED,
                 dimension_names=("round", *known.dims),
                 fill_value="" if known.text else np.nan if dtype.kind == "f" else 0,
                 overwrite=True,
             )
         array.resize((rounds, *shape))
         if known.written < rounds:
-            array[known.written :] = self._stack(known, known.written, rounds, dtype, shape)
+            new = self._stack(known, known.written, rounds, dtype, shape)
+            Checked(array)[known.written :] = new
             known.written = rounds
 
     def _stack(

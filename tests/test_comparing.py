@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,3 +38,17 @@ def test_runs_of_other_lengths_and_of_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="here it ends"):
         play("cut", rounds=3)
     assert compare(one, tmp_path / "cut").rounds == 2
+
+
+def test_zeros_of_two_signs_are_two_numbers(tmp_path: Path) -> None:
+    def zeros(people: Any, zero: float, nan: float) -> Iterator[Any]:
+        yield {"zero": people.reply()["guess"] * zero, "nan": nan, "one": zero}
+
+    def play(name: str, *given: float) -> Path:
+        da.run(zeros, da.Population(Player, 3), *given, client="sync", out=tmp_path / name)
+        return tmp_path / name
+
+    one = play("one", 0.0, math.nan)
+    assert compare(one, play("same", 0.0, -math.nan)).agree
+    parted = compare(one, play("other", -0.0, math.nan))
+    assert not parted.agree and re.search(r"'zero' of agent \d: -?0.0 \| -?0.0", parted.parting)

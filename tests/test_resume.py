@@ -155,15 +155,59 @@ def test_a_checkpoint_that_is_torn_is_passed_over(tmp_path: Path, undisturbed: A
     same(go(cut, resume=True), undisturbed)
 
 
-def test_a_checkpoint_with_a_flipped_bit_is_named(tmp_path: Path) -> None:
-    cut = snapshot(tmp_path, 190)
-    newest = sorted((cut / "checkpoints").iterdir())[-1]
-    chunk = next(p for p in newest.rglob("c/0") if "place" in str(p))
+def flip(generation: Path) -> None:
+    """Flip a bit in a block of a checkpoint."""
+    chunk = next(p for p in sorted(generation.rglob("c/0")) if "place" in str(p))
     data = bytearray(chunk.read_bytes())
     data[3] ^= 1
     chunk.write_bytes(data)
-    with pytest.raises((FolderError, RunError), match="place is damaged"):
-        go(cut, resume=True)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, undisturbed: Any, caplog: Any
+) -> None:
+    cut = snapshot(tmp_path, 190)
+    older, newest = sorted((cut / "checkpoints").iterdir())
+    flip(newest)
+    same(go(cut, resume=True), undisturbed)
+    assert re.search(rf"{newest}.*place is damaged.* checkpoint before, {older}", caplog.text)
+
+
+def test_checkpoints_that_are_all_damaged_are_named(tmp_path: Path) -> None:
+    cut = snapshot(tmp_path, 190)
+    generations = sorted((cut / "checkpoints").iterdir())
+    for generation in generations:
+        flip(generation)
+    for _ in range(2):  # and both stay where they are, for the newest may be restored
+        with pytest.raises((FolderError, RunError), match=f"{generations[-1]}.*place is damaged"):
+            go(cut, resume=True)
+    assert sorted((cut / "checkpoints").iterdir()) == generations
+
+
+def counts_by_name(players: Any, rounds: int = 6) -> Iterator[Any]:
+    """Yield a value over labels that become more with each round."""
+    for number in range(rounds):
+        names = [f"n{at}" for at in range(number + 1)]
+        players.do("count")
+        by_name = xr.DataArray(np.full(number + 1, number), {"who": names}, ["who"])
+        yield {"guess": players.reply()["guess"], "by_name": by_name}
+
+
+@pytest.mark.parametrize("on", ["sync", "client1"])
+def test_results_go_back_to_the_checkpoint_before(
+    tmp_path: Path, on: str, caplog: Any, request: Any
+) -> None:
+    client = on if on == "sync" else request.getfixturevalue(on)
+
+    def play(out: Path | None, **more: Any) -> xr.Dataset:
+        return da.run(counts_by_name, crowd(), out=out, client=client, **{**OPTIONS, **more})
+
+    play(tmp_path / "run", rounds=4)
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    chunk = next(newest.rglob("c/0"))
+    chunk.write_bytes(b"")
+    same(play(tmp_path / "run", rounds=6, resume=True), play(None, rounds=6))
+    assert f"{newest}" in caplog.text and "going on from the checkpoint before" in caplog.text
 
 
 def test_more_rounds(tmp_path: Path) -> None:
@@ -453,7 +497,7 @@ def test_a_run_killed_before_it_began(tmp_path: Path) -> None:
         counting, da.Population(Citizen, {"town": ["Bonn"]}), client="sync", out=tmp_path / "run"
     )
     about = json.loads((tmp_path / "run" / "run.json").read_text())
-    del about["populations"]
+    del about["populations"], about["crc"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(about))
     with pytest.raises(UsageError, match="killed before the run began; run the program itself"):
         da.resume(tmp_path / "run", client="sync")

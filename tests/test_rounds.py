@@ -1,3 +1,4 @@
+import json
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -213,6 +214,33 @@ def test_without_results(tmp_path: Path) -> None:
 def test_paths_and_windows() -> None:
     assert paths({"a": {"x": [Source("p", "x", slice(1))], "y": []}, "b": {}}) == {"p"}
     assert [window(n) for n in (1, 1 << 11, 1 << 16, 1 << 17, 1 << 22)] == [64, 64, 2, 1, 1]
+
+
+def test_what_later_rounds_brought_is_forgotten(tmp_path: Path) -> None:
+    def add(rounds: Rounds, number: int) -> None:
+        names = [f"n{at}" for at in range(min(number, 2) + 1)]
+        for dtype in (int, float, str):
+            value = Value(("who",), np.full(len(names), number).astype(dtype), {"who": names})
+            rounds.add_value(dtype.__name__, value)
+        rounds.add_value("number", Value((), number if number < 4 else number + 0.5))
+        rounds.close({})
+        rounds.write_values()
+
+    def written(folder: Path, killed: int | None = None) -> xr.Dataset:
+        rounds = Rounds(folder / "rounds.zarr")
+        for number in range(6):
+            if killed is not None and number == killed:
+                state = json.loads(json.dumps(rounds.state()))
+                for later in range(killed, 5):
+                    add(rounds, later)
+                rounds = Rounds(folder / "rounds.zarr", state)
+            add(rounds, number)
+        rounds.finish()
+        return open_rounds(folder)
+
+    whole = written(tmp_path / "whole")
+    for killed in range(1, 6):
+        xr.testing.assert_identical(written(tmp_path / str(killed), killed), whole)
 
 
 # As runs write them
