@@ -20,6 +20,7 @@
     ├── ReplyError(ValueError)            what an agent replied has not the form of its class
     ├── AgentError(RuntimeError)          one named agent failed, and its message was asked for
     ├── LethalError(RuntimeError)         an agent killed the process that it ran in
+    ├── GaveUpError(TimeoutError)         an agent did not wait for the answer of a chat
     └── RunError(RuntimeError)            a run had to stop
         ├── NotStoredError                it needs a result of the past that is stored nowhere
         └── OlderError                    its last checkpoint is damaged, and not the one before
@@ -134,6 +135,10 @@ class AgentError(DaskAgentsError, RuntimeError):
 
 class LethalError(DaskAgentsError, RuntimeError):
     """An agent killed the process that it ran in, which was one of its block's own."""
+
+
+class GaveUpError(DaskAgentsError, TimeoutError):
+    """An agent did not wait for the answer of a chat; it hears so at once when it is replayed."""
 
 
 class RunError(DaskAgentsError, RuntimeError):

@@ -87,7 +87,7 @@ def test_the_readme_shows_two_commands() -> None:
         assert command.count("\n") == 1 and command.startswith("python3 -m venv .venv && ")
         assert "daskagents install-model" in command
     assert "run workflows/guess_average.py --model local" in play
-    assert test.endswith("-m pytest -q\n")
+    assert test.endswith("-m pytest -q -n 2 --dist loadfile\n")
 
 
 def test_the_first_program_runs(tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from daskagents.errors import AnswerError, DaskAgentsError, ModelError, RunError
+from daskagents.errors import AnswerError, DaskAgentsError, GaveUpError, ModelError, RunError
 from daskagents.journal.entries import (
     About,
     Asked,
     Chat,
     Entry,
-    GaveUpError,
     Head,
     Taken,
     encode,

@@ -20,10 +20,6 @@ Numbers: TypeAlias = tuple[int, int, int, int, int, float, float]
 Text: TypeAlias = str
 
 
-class GaveUpError(TimeoutError):
-    """An agent did not wait for the answer of a chat; it hears so at once when it is replayed."""
-
-
 class Head(msgspec.Struct, array_like=True, tag=0, frozen=True):
     """What stands first in a segment: whose it is."""
 
