@@ -423,6 +423,7 @@ class Driver:
         self._close_all()
         for step in self.session.steps:  # asked after the last yield: of no round, but they count
             self.session.collect(step)
+            self.session.count_no_more(step)
         changed = self.session.steps or self._last_cut < max(self.yielded, 1)
         if changed and not self.store.temporary:
             self._checkpoint(last=True)

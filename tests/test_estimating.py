@@ -97,14 +97,14 @@ def test_answers_that_differ_widen_the_interval() -> None:
         return "word " * int(rng.uniform(1, 100))
 
     inside, widths = 0, []
-    for seed in range(20):
+    for seed in range(10):
         args: Any = {"rounds": 2, "model": models.Dummy(answer=some), "client": "sync"}
         found = da.estimate(talk, crowd(), seed=seed, pilot=30, **args)
         result = da.run(talk, crowd(), seed=1_000 + seed, **args)
         took, guessed = float(result["completion_tokens"].sum()), found.completion_tokens
         inside += guessed.low <= took <= guessed.high
         widths.append((guessed.high - guessed.low) / guessed.likely)
-    assert inside >= 16  # of 20, at 95 %: fewer once in 400 times
+    assert inside >= 7  # of 10, at 95 %: fewer once in 1,000 times
     assert 0.1 < np.mean(widths) < 0.8
 
 
