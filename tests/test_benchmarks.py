@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import endpoints, rivals
+from benchmarks import rivals
 from benchmarks.__main__ import show
 from benchmarks.measure import Row, spread
 
@@ -26,9 +26,3 @@ def test_what_is_not_installed_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None
     ]
     assert all(row.ours[0] > 0 and row.ratio is None for row in rows)
     assert show(rows).row_count == 2
-
-
-def test_requests_are_measured_against_others() -> None:
-    rows = list(endpoints.requests(512))
-    assert [row.other for row in rows] == ["stock AsyncOpenAI", "bare aiohttp"] * 4
-    assert all(row.ratio is not None and row.ratio > 0 for row in rows)
