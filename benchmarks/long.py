@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,7 @@ def long_run(rounds: int) -> Iterator[Row]:
 def _hold(rounds: int) -> list[dict[str, float]]:
     """Run, and return what is held after a tenth of the rounds and after all."""
     with (
+        tempfile.TemporaryDirectory() as folder,
         SubprocessCluster(
             n_workers=2,
             worker_kwargs={"nthreads": 1},
@@ -66,7 +68,8 @@ def _hold(rounds: int) -> list[dict[str, float]]:
                     seen.append(found | {"tasks": float(client.run_on_scheduler(tasks_on))})
 
         walkers = da.Population(Walker, 8 * 64, block_size=64)
-        da.run(walk, walkers, client=client, rounds=rounds, progress=False)
+        out = f"{folder}/run"  # of a run that can be resumed: with all that its checkpoints keep
+        da.run(walk, walkers, client=client, rounds=rounds, out=out, progress=False)
     return seen
 
 
