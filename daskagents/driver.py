@@ -300,7 +300,7 @@ class Driver:
             if any(part.attempt for part in step.results or ())
             or (self.past is not None and step.members.journaled)
         ]
-        self.session.let_go(record.number)
+        self.session.lazies.let_go(record.number)
         self._fold()
 
     def _accepted(self, step: Step) -> dict[int, str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from daskagents import tasks
 from daskagents.errors import WorkflowError
 from daskagents.forms import TAKEN
+from daskagents.lazies import origins
 from daskagents.members import Members, Step
 from daskagents.named import LazyMessage
 from daskagents.plan import plan_each
@@ -88,7 +89,7 @@ class Record:
         labels = {str(dim): index.tolist() for dim, index in array.indexes.items()}
         data = array.data
         if isinstance(data, Array):
-            (handle,) = self.session.settle(data.rechunk(-1) if data.ndim else data)
+            (handle,) = self.session.lazies.settle(data.rechunk(-1) if data.ndim else data)
             data = _Later(handle)
         return Value(tuple(map(str, array.dims)), data, labels)
 
@@ -98,8 +99,8 @@ class Record:
         if not found:
             return None
         if isinstance(array.data, Array):
-            origin = self.session.origin(array.data)
-            found = [m for m in found if m.name in origin] or found
+            made_from = {name for _, name, _ in origins(array.data)}
+            found = [m for m in found if m.name in made_from] or found
         dim = found[0].dim
         fitting = [m for m in found if array.sizes[dim] <= m.n]
         if len({m.n for m in fitting}) > 1:
@@ -133,7 +134,7 @@ class Record:
         place = Place("", 0, 0, *self.store.place)
         cuts = np.cumsum([0, *data.chunks[0]]).tolist()
         parts = [tight(ids[start:end]) for start, end in pairwise(cuts) if start < end]
-        handles = self.session.settle(data)
+        handles = self.session.lazies.settle(data)
         full = [h for h, (start, end) in zip(handles, pairwise(cuts), strict=True) if start < end]
         rows = [(handle, place, self._piece(name, at)) for at, handle in enumerate(full)]
         plan = plan_each(

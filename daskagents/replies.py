@@ -154,7 +154,7 @@ def _hear_array(
         if not lazy:
             message = said(content.item())
             return [message] * len(indexes), _digest(message)
-        (handle,) = session.carry(content.data)
+        (handle,) = session.lazies.carry(content.data)
         return [handle] * len(indexes), _lazy_digest(content.data)
     if content.dims != (members.dim,):
         if members.dim in content.dims:
@@ -169,11 +169,11 @@ def _hear_array(
     if not lazy:
         values = content.values
         parts = [values[start:end] for start, end in pairwise(np.cumsum([0, *counts]))]
-        return session.send(parts), _digest(values)
+        return session.lazies.send(parts), _digest(values)
     array = content.data
     if array.chunks != chunks:
         array = array.rechunk(chunks)
-    return session.carry(array), _lazy_digest(array)
+    return session.lazies.carry(array), _lazy_digest(array)
 
 
 def _aligned(

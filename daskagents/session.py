@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import logging
-import re
 import threading
 import uuid
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -31,12 +29,13 @@ from daskagents.errors import NotStoredError, RunError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.journal.attempt import Journaling
+from daskagents.lazies import ORIGIN, Lazies
 from daskagents.members import Members, Step, address
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
-from daskagents.past import LOST, Past, check_stored
+from daskagents.past import LOST, Past
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
 from daskagents.reads import AGAIN, Reads
 from daskagents.store import Store
@@ -50,10 +49,6 @@ _log = logging.getLogger("daskagents")
 MAX_FAILED = 0.01
 #: Bytes of given columns that travel in the graph itself.
 _SMALL = 1 << 16
-#: Bytes of messages, one for each agent, that travel in the graph itself.
-_LIGHT = 1 << 20
-#: The names of arrays of bundles: of which population, and after how many steps.
-_ORIGIN = re.compile(r"(step|state)-(.+)-(\d+)-[0-9a-f]{10}")
 
 
 class Session:
@@ -111,7 +106,7 @@ class Session:
         self.forms: dict[tuple[type[Agent], str], Form] = {}
         self.direct: dict[str, tuple[Step, str]] = {}
         self.epoch = self.cut = self.generation = 0
-        self._settled: OrderedDict[str, tuple[int, list[Any]]] = OrderedDict()
+        self.lazies = Lazies(self)
         self._forms_heard: dict[int, Form] = {}
         self._parts_heard: dict[tuple[int, int], Part] = {}
         self._under_way: dict[int, Step] = {}
@@ -140,7 +135,7 @@ class Session:
         for members in self.members.values():
             members.handles.clear()
             members.charter = None
-        self._settled.clear()
+        self.lazies.clear()
         self.direct.clear()
         self.steps.clear()
 
@@ -182,7 +177,7 @@ class Session:
         """Return the block whose agents a task runs: of which population, and which."""
         if not isinstance(task, tuple) or len(task) != 2:
             return None
-        match = _ORIGIN.fullmatch(str(task[0]))
+        match = ORIGIN.fullmatch(str(task[0]))
         if match is None or match[1] != "step" or not str(task[0]).endswith(self.token):
             return None
         indexes = self._addressed.get(int(match[3]))  # none, of a step of before a checkpoint
@@ -421,88 +416,10 @@ class Session:
     def _where(self, step: Step) -> str:
         return f"step {step.number} ({step.members.name}.{step.method})"
 
-    def settle(self, array: Array) -> list[Any]:
-        """Return handles of the chunks of a lazy array, computed once however often it is used."""
-        if self.retracing:
-            return [LOST] * array.npartitions
-        check_stored(array.dask.layers)
-        if array.name not in self._settled:
-            self._settled[array.name] = (self.epoch, self.executor.settle(array))
-        return self._settled[array.name][1]
-
-    def carry(self, array: Array) -> list[Any]:
-        """Return handles of a lazy array that enters a step.
-
-        One that comes from before the last checkpoint is written down and loaded anew, for it
-        would bring along all that came before it.
-        """
-        handles = self.settle(array)
-        if not self._is_past(array) or self.store is None:
-            return handles
-        key = f"{array.name} carried"
-        if key not in self._settled:
-            if array.ndim == 0:
-                rooted = self.executor.gather(handles)
-            else:
-                rooted = self._rewrite(array.name, handles)
-            self._settled[key] = (self.epoch, rooted)
-        return self._settled[key][1]
-
-    def _is_past(self, array: Array) -> bool:
-        """Whether an array is made from replies or states of before the last checkpoint."""
-        return any(
-            int(count) < self.cut or (kind == "state" and int(count) == self.cut)
-            for kind, _, count in _origins(array)
-        )
-
-    def origin(self, array: Array) -> set[str]:
-        """Return the names of the populations that an array is made from."""
-        return {name for _, name, _ in _origins(array)}
-
-    def send(self, parts: Sequence[NDArray[Any]]) -> list[Any]:
-        """Return handles of messages, one for each agent, cut into blocks.
-
-        They are in the graph or in the run directory, so that a lost worker takes none along.
-        """
-        if self.retracing:
-            return [LOST] * len(parts)
-        name = f"sent-{self.token}-{self.count}"
-        if sum(part.nbytes for part in parts) < _LIGHT:
-            plan = plan_each(name, tasks.same, [(part,) for part in parts])
-            return self.executor.submit(plan)
-        plain = all(part.dtype.kind in "fiubTU" for part in parts)
-        if not plain or self.store is None or not self.store.shared:
-            return [self.executor.scatter(part) for part in parts]
-        place = Place(self.topic, self.count, 0, *self.store.place)
-        folder = self.store.carried(self.generation, self.count)
-        paths = [
-            tasks.write_values(part, place, f"{folder}/{at:05d}") for at, part in enumerate(parts)
-        ]
-        return self.executor.submit(plan_each(name, tasks.read_values, [(p,) for p in paths]))
-
-    def _rewrite(self, name: str, handles: list[Any]) -> list[Any]:
-        """Write the chunks of an array and load them anew."""
-        assert self.store is not None
-        place = Place(self.topic, self.count, 0, *self.store.place)
-        folder = self.store.carried(self.generation, self.count)
-        rows = [(handle, place, f"{folder}/{at:05d}") for at, handle in enumerate(handles)]
-        plan = plan_each(f"carry-{self.count}-{name}", tasks.write_values, rows)
-        written = self.executor.gather(self.executor.submit(plan))
-        sent = [self.executor.scatter(w) if isinstance(w, bytes) else w for w in written]
-        plan = plan_each(f"carried-{self.count}-{name}", tasks.read_values, [(w,) for w in sent])
-        return self.executor.submit(plan)
-
     def count_no_more(self, step: Step) -> None:
         """Forget how far a step was: it is counted with its round."""
         for index in step.indexes:
             self.live.pop((step.number, index), None)
-
-    def let_go(self, epoch: int) -> None:
-        """Let go of lazy values from before a round: they would keep all that they came from."""
-        for name, (since, _) in list(self._settled.items()):
-            if since >= epoch:
-                break
-            del self._settled[name]
 
     def remember(self, array: Array, step: Step, name: str) -> None:
         """Remember that an array is a step's replies of one name, as its tasks write them."""
@@ -532,12 +449,6 @@ class Session:
             return LOST
         plan = plan_each(f"said-{self.name_of(step)}", tasks.said, [(step.bundles[0], name)])
         return self.executor.submit(plan)[0]
-
-
-def _origins(array: Array) -> list[tuple[str, str, str]]:
-    """Return what an array is made from: (``"step"`` or ``"state"``, population, count)."""
-    found = (_ORIGIN.fullmatch(layer) for layer in array.dask.layers)
-    return [(match[1], match[2], match[3]) for match in found if match]
 
 
 _running: ContextVar[Session | None] = ContextVar("_running", default=None)

@@ -112,7 +112,7 @@ class Chair(da.Agent):
 
 
 def test_a_killed_worker_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daskagents.session._LIGHT", 100)  # heavy messages, for this test
+    monkeypatch.setattr("daskagents.lazies._LIGHT", 100)  # heavy messages, for this test
 
     def on(client: Any, out: Path) -> xr.Dataset:
         people = da.Population(Player, {"level": np.arange(240) % 5}, block_size=30)

@@ -173,7 +173,7 @@ def test_messages_reach_each_agent(
         messages = np.arange(9).astype(object if kind is object else kind)
         yield {"heard": people.reply(messages), "some": people.isel([2, 8]).reply(messages[[1, 3]])}
 
-    monkeypatch.setattr("daskagents.session._LIGHT", light)
+    monkeypatch.setattr("daskagents.lazies._LIGHT", light)
     results = [
         run(once, da.Population(Echo, 9, block_size=4), client=client, out=tmp_path / name)
         for client, name in [("sync", "a"), (client1, "b")]
@@ -188,7 +188,7 @@ def test_messages_reach_each_agent(
 def test_heavy_messages_are_in_the_run_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daskagents.session._LIGHT", 0)
+    monkeypatch.setattr("daskagents.lazies._LIGHT", 0)
     seen = []
 
     def each(people: Any) -> Iterator[Any]:
