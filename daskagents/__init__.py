@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from daskagents.agent import Agent
+from daskagents.environments.base import Environment, shared
 from daskagents.errors import DaskAgentsError
 from daskagents.message import Message
 
@@ -27,6 +28,7 @@ __all__ = [
     "Agent",
     "Budget",
     "DaskAgentsError",
+    "Environment",
     "Message",
     "Population",
     "estimate",
@@ -35,6 +37,7 @@ __all__ = [
     "replay",
     "resume",
     "run",
+    "shared",
     "spawn",
 ]
 

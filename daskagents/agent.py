@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from daskagents.annotations import own_annotations
 from daskagents.errors import AgentError, FieldError, UsageError
 from daskagents.fields import MISSING, Field, make_field
 from daskagents.message import Message
@@ -46,6 +46,21 @@ class _Reader:
         return self.field.default
 
 
+class _Nowhere:
+    """Stands for the environment where there is none."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise UsageError(
+            f"self.env.{name}: these agents see no environment; give the step one:"
+            " players.reply(..., env=market)"
+        )
+
+
+NOWHERE = _Nowhere()
+
+
 class Agent:
     """One agent: a row of state, and the behaviour of its class.
 
@@ -65,6 +80,8 @@ class Agent:
     rng : Rng
         Random numbers that depend on the run's seed, the population, the agent, the step and how
         many were drawn, and on nothing else.
+    env : Environment
+        The environment that the step was given: its version at the step's start.
     memory : tuple of Message
         What the agent remembers, oldest first; bounded by the class attribute ``memory_limit``.
 
@@ -92,7 +109,7 @@ class Agent:
 
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_host", "_row", "id", "rng")
+    __slots__ = ("__dict__", "__weakref__", "_host", "_row", "env", "id", "rng")
 
     #: How many messages an agent remembers; None for all.
     memory_limit: ClassVar[int | None] = None
@@ -101,12 +118,13 @@ class Agent:
 
     id: int
     rng: Rng
+    env: Any
     _host: Host | None
     _row: int
     _turns: tuple[Any, ...]
 
     def __init__(self, **values: Any) -> None:
-        self._host, self._row, self.id = None, 0, 0
+        self._host, self._row, self.id, self.env = None, 0, 0, NOWHERE
         self.rng = Draws(step_key(0, type(self).__name__, 0), _NOBODY).rng(0)
         for name, value in values.items():
             if name not in self.__fields__ or name == "_turns":
@@ -328,7 +346,7 @@ def unknown_field(cls: type[Agent], name: str) -> str:
 
 def _own_fields(cls: type[Any], inherited: Mapping[str, Field]) -> dict[str, Field]:
     """Make the fields that the body of `cls` itself declares, or gives another default."""
-    found, body, annotations = {}, vars(cls), _annotations(cls)
+    found, body, annotations = {}, vars(cls), own_annotations(cls)
     for name, annotation in annotations.items():
         if typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
             continue
@@ -349,19 +367,6 @@ def _own_fields(cls: type[Any], inherited: Mapping[str, Field]) -> dict[str, Fie
                 f" `{name}: tuple = ()`, or a constant, as `{name}: ClassVar = ...`"
             )
     return found
-
-
-def _annotations(cls: type[Any]) -> dict[str, Any]:
-    """Return the annotations of the class body, those written as text resolved."""
-    module = sys.modules.get(cls.__module__)
-    scope = {**(vars(module) if module else {}), cls.__name__: cls}
-    try:
-        return inspect.get_annotations(cls, globals=scope, locals=dict(vars(cls)), eval_str=True)
-    except NameError as error:
-        raise FieldError(
-            f"{cls.__name__}: an annotation cannot be read ({error}); define its type at the top"
-            " of the module, before the class"
-        ) from None
 
 
 def _check_class(cls: type[Agent]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AnySet
@@ -200,3 +202,16 @@ def show(annotation: Any) -> str:
     if isinstance(annotation, str | ForwardRef):
         return repr(getattr(annotation, "__forward_arg__", annotation))
     return "..." if annotation is Ellipsis else str(annotation).replace("typing.", "")
+
+
+def own_annotations(cls: type[Any]) -> dict[str, Any]:
+    """Return the annotations of the class body, those written as text resolved."""
+    module = sys.modules.get(cls.__module__)
+    scope = {**(vars(module) if module else {}), cls.__name__: cls}
+    try:
+        return inspect.get_annotations(cls, globals=scope, locals=dict(vars(cls)), eval_str=True)
+    except NameError as error:
+        raise FieldError(
+            f"{cls.__name__}: an annotation cannot be read ({error}); define its type at the top"
+            " of the module, before the class"
+        ) from None

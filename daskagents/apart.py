@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from daskagents.block import Block, Call, Charter, Failure, Heard, Outcome
 from daskagents.child import Asking, Job
+from daskagents.environments.ledger import World
 from daskagents.errors import LethalError, ModelError, RunError
 from daskagents.forms import Form
 from daskagents.loop import shared_loop
@@ -277,7 +278,7 @@ class Apart:
     ----------
     blob
         The population's charter, as it was sent.
-    block, call, heard, rows, keeper, on_progress, on_form
+    block, call, heard, rows, world, keeper, on_progress, on_form
         As for `run_step`.
     most
         How many agents may fail.
@@ -296,6 +297,7 @@ class Apart:
     call: Call
     heard: Heard
     rows: NDArray[np.int64] | None
+    world: World | None
     most: int
     keeper: Keeper | None
     attempt: Callable[[], AbstractContextManager[Any]]
@@ -351,7 +353,7 @@ class Apart:
         if isinstance(heard, np.ndarray) and heard.shape == self._rows.shape:
             heard = heard[places]
         rows, number = self._rows[places], next(_numbers)
-        job = Job(number, self.blob, self.block, self.call, heard, rows)
+        job = Job(number, self.blob, self.block, self.call, heard, rows, self.world)
         with self.attempt() as journal:
             chats = Chats(self._charter, self.call.step, number, self.keeper, journal)
             try:

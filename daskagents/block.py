@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ class Outcome:
     usage: Tally
     contents: Any = None
     lapses: tuple[Failure, ...] = ()
+    written: Mapping[tuple[str | int, ...], Any] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskagents.agent import Agent, unknown_field
+from daskagents.agent import NOWHERE, Agent, unknown_field
 from daskagents.block import Block, Outcome
 from daskagents.block_rng import BlockRng
 from daskagents.columns import Column
@@ -66,18 +66,22 @@ class Blockwise(Host):
         key = step_key(self.charter.seed, self.charter.name, call.step)
         ids = self.block.first + self.rows
         agent: Any = cls.__new__(cls)
-        agent.id, agent._row, agent._host = _shown(ids), 0, self
+        agent.id, agent._row, agent._host, agent.env = _shown(ids), 0, self, NOWHERE
         agent.rng = BlockRng(Draws(key, ids))
         form = call.form
         replies: dict[str, Column] = {}
         columns: dict[str, Column] = {}
         try:
+            if self.ledger is not None:
+                agent.env = self.ledger.view_of_block(n)
             reply = method(agent, message)
             columns = self._assigned(agent.__dict__)
             form, replies = collect_arrays(form, reply, n, f"{cls.__name__}.{method.__name__}")
         except Exception as error:
             self.errors = dict.fromkeys(range(n), error)
             columns = {}
+        if self.ledger is not None and len(self.errors) < n:
+            self.errors = self.ledger.misfits() | self.errors
         failed = np.zeros(n, bool)
         failed[list(self.errors)] = True
         if failed.all():  # nobody has replied, as where each does by itself

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskagents.block import Block, Call, Charter, Heard, Outcome
+from daskagents.environments.ledger import World
 from daskagents.errors import RunError
 from daskagents.loop import Loop, patient_gc, shared_loop
 from daskagents.models.base import Answer, Model, Request
@@ -36,6 +37,7 @@ class Job:
     call: Call
     heard: Heard
     rows: NDArray[np.int64]
+    world: World | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Child:
             on_progress=lambda done, failed, usage: self._tell("done", done, failed, usage),
             on_form=lambda form: self._tell("form", form),
             journal=_Line(self, job.number),
+            world=job.world,
         )
 
     def _loop(self) -> Loop:

@@ -14,6 +14,7 @@ from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
+from daskagents.environments.base import Environment, start_of
 from daskagents.errors import (
     BudgetError,
     DaskAgentsError,
@@ -170,14 +171,19 @@ class Driver:
 
     def _join(self, bound: Any) -> None:
         """Bring copies of the given populations and agents into the run."""
-        copies: dict[int, Population] = {}
+        copies: dict[int, Any] = {}
         about: dict[str, Any] = {}
         for name, value in bound.arguments.items():
             bound.arguments[name] = self._copy(value, name, copies, about)
         self.store.describe(populations=about, shared=self.store.shared)
 
-    def _copy(self, value: Any, name: str, copies: dict[int, Population], about: Any) -> Any:
-        """Copy the populations and agents in an argument; the same one twice stays the same."""
+    def _copy(self, value: Any, name: str, copies: dict[int, Any], about: Any) -> Any:
+        """Copy the populations, agents and environments in an argument; the same stay the same."""
+        if isinstance(value, Environment):
+            if id(value) not in copies:
+                copies[id(value)] = own = start_of(value)
+                self.session.enter_world(own, self.session.unique(name))
+            return copies[id(value)]
         if isinstance(value, Named):
             return Named(self._copy(value._population, name, copies, about))
         if isinstance(value, list | tuple):
@@ -196,11 +202,12 @@ class Driver:
 
     def _end_round(self, yielded: Any) -> None:
         """Take what was yielded; close the rounds that are done, and wait for the oldest."""
+        made = self.session.close_worlds()
         steps, self.session.steps = self.session.steps, []
         if self.session.retracing:
             self._retrace()
             return
-        record = Record(self.session, self.store, self.yielded, steps)
+        record = Record(self.session, self.store, self.yielded, steps, made)
         record.take(yielded)
         self.session.direct.clear()
         self.yielded += 1
@@ -248,7 +255,9 @@ class Driver:
             )
 
     def _is_done(self, record: Record) -> bool:
-        return all(step.results or self.executor.done(step.bundles) for step in record.steps)
+        done = self.executor.done
+        steps = all(step.results or done(step.bundles) for step in record.steps)
+        return steps and done([made.result for made in record.made])
 
     def _close_all(self) -> None:
         while self.pending:
@@ -257,6 +266,7 @@ class Driver:
     def _close(self, record: Record) -> None:
         """Wait for the oldest round that is open, and hand its pieces to the results."""
         told = [(step, self.session.collect(step)) for step in record.steps]
+        record.wait_for_worlds()
         parts = [part for _, found in told for part in found]
         tally = Tally(each for part in parts for each in part.usage)
         usage = tally.total
@@ -370,6 +380,8 @@ class Driver:
         ]
         plan = plan_each(f"write-{self.session.token}-{self.yielded}", tasks.write_state, rows)
         written = self.executor.gather(self.executor.submit(plan))
+        for versions in self.session.worlds.values():
+            versions.checkpoint(self.store.checkpoint(self.yielded, versions.name))
         blocks: list[Any] = []
         for path, (block, _) in zip(paths, written, strict=True):
             if block is not None:
@@ -395,6 +407,8 @@ class Driver:
         for (m, i), handle in zip(self._every(), handles, strict=True):
             m.handles[i] = handle
         self.session.cut_past(self.yielded)
+        for versions in self.session.worlds.values():
+            versions.go_on(self.store.checkpoint(self.yielded, versions.name))
 
     def _make_resumable(self) -> None:
         """Bring all rounds into the results, and write down what a run needs that goes on."""
@@ -421,6 +435,8 @@ class Driver:
     def _finish(self) -> None:
         """End a run whose workflow has ended."""
         self._close_all()
+        late = Record(self.session, self.store, self.yielded, [], self.session.close_worlds())
+        late.wait_for_worlds()
         for step in self.session.steps:  # asked after the last yield: of no round, but they count
             self.session.collect(step)
             self.session.count_no_more(step)

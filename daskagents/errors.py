@@ -22,6 +22,7 @@
     ├── LethalError(RuntimeError)         an agent killed the process that it ran in
     ├── GaveUpError(TimeoutError)         an agent did not wait for the answer of a chat
     └── RunError(RuntimeError)            a run had to stop
+        ├── AdvanceError                  an environment could not make its next version
         ├── NotStoredError                it needs a result of the past that is stored nowhere
         └── OlderError                    its last checkpoint is damaged, and not the one before
 """
@@ -143,6 +144,10 @@ class GaveUpError(DaskAgentsError, TimeoutError):
 
 class RunError(DaskAgentsError, RuntimeError):
     """A run had to stop before its workflow ended."""
+
+
+class AdvanceError(RunError):
+    """An environment could not make its next version; the run stops at the last good one."""
 
 
 class NotStoredError(RunError):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from daskagents.agent import Agent
 from daskagents.block import Block, Call, Charter, Failure, Outcome
 from daskagents.columns import Column
+from daskagents.environments.ledger import Ledger
 from daskagents.errors import AgentError, DaskAgentsError, ModelError, RunError, UsageError
 from daskagents.forms import Form
 from daskagents.models.base import Answer, Journal, Keeper, Request
@@ -37,6 +38,7 @@ class Host:
     errors: dict[int, BaseException] = field(default_factory=dict)
     end: RunError | None = None
     heard: dict[int, str] = field(default_factory=dict)
+    ledger: Ledger | None = None
 
     def fail(self, where: Any, reason: str) -> None:
         """Let the agent at work fail if `where` holds."""
@@ -85,7 +87,9 @@ class Host:
         lapses = tuple(self._failures())
         first = lapses[0] if lapses else None
         counts = dict(reasons)
-        return Outcome(block, form, replies, failed, counts, first, self.usage, content, lapses)
+        written = {} if self.ledger is None else self.ledger.parts(failed)
+        usage = self.usage
+        return Outcome(block, form, replies, failed, counts, first, usage, content, lapses, written)
 
     def _failures(self) -> Iterator[Failure]:
         """Yield why each agent failed that did, by id."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Bytes of messages, one for each agent, that travel in the graph itself.
 _LIGHT = 1 << 20
-#: The names of arrays of bundles: of which population, and after how many steps.
-ORIGIN = re.compile(r"(step|state)-(.+)-(\d+)-[0-9a-f]{10}")
+#: The names of arrays of results: of which population or environment, after how many steps.
+ORIGIN = re.compile(r"(step|state|version)-(.+)-(\d+)-[0-9a-f]{10}")
 
 
 class Lazies:
@@ -65,7 +65,7 @@ class Lazies:
     def _is_past(self, array: Array) -> bool:
         """Whether an array is made from replies or states of before the last checkpoint."""
         return any(
-            int(count) < self._session.cut or (kind == "state" and int(count) == self._session.cut)
+            int(count) < self._session.cut or (kind != "step" and int(count) == self._session.cut)
             for kind, _, count in origins(array)
         )
 
@@ -115,6 +115,6 @@ class Lazies:
 
 
 def origins(array: Array) -> list[tuple[str, str, str]]:
-    """Return what an array is made from: (``"step"`` or ``"state"``, population, count)."""
+    """Return what an array is made from: step, state or version; whose; and after how many."""
     found = (ORIGIN.fullmatch(layer) for layer in array.dask.layers)
     return [(match[1], match[2], match[3]) for match in found if match]

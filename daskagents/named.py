@@ -12,7 +12,7 @@ from daskagents.errors import AgentError, NotStoredError, UsageError
 from daskagents.models.base import Model
 from daskagents.models.describe import describe_model
 from daskagents.past import LOST
-from daskagents.population import Population
+from daskagents.population import Population, as_branch
 from daskagents.replies import hear
 from daskagents.session import Session
 
@@ -85,22 +85,25 @@ class Named:
     def __init__(self, population: Population) -> None:
         self._population = population
 
-    def __call__(self, content: Any = None) -> LazyMessage:
+    def __call__(self, content: Any = None, *, env: Any = None) -> LazyMessage:
         """Send a message, and return the reply at once, still computing.
 
         Parameters
         ----------
         content
             A value, a message, or another agent's reply that is still computing.
+        env
+            The environment that it sees, as for `Population.reply`.
 
         """
-        return self.do("reply", content)
+        return self.do("reply", content, env=env)
 
-    def do(self, method: str, content: Any = None) -> LazyMessage:
+    def do(self, method: str, content: Any = None, *, env: Any = None) -> LazyMessage:
         """Call another method of the agent."""
+        branch = as_branch(env, self._population.cls)
         session, members = self._population._join()
         heards, digest = hear(session, members, None, content)
-        step = session.step(members, None, method, heards, named=True, digest=digest)
+        step = session.step(members, None, method, heards, named=True, digest=digest, env=branch)
         return LazyMessage(session, step.number, session.said(step, self.name), self.name)
 
     @property

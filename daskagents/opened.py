@@ -11,12 +11,14 @@ from typing import Any
 import xarray as xr
 
 from daskagents import html
+from daskagents.environments.describing import open_environment
+from daskagents.errors import UsageError
 from daskagents.failures import read_failures
 from daskagents.journal.reading import as_dataset, conversation_of, usage_of
 from daskagents.journal.segments import journal_of
 from daskagents.message import Message
 from daskagents.rounds import open_rounds
-from daskagents.store import read_about
+from daskagents.store import file_name, read_about
 
 
 class OpenRun:
@@ -78,6 +80,34 @@ class OpenRun:
             since the epoch) and its seconds. Chats of a round that is not over have round -1.
         """
         return as_dataset(self.folder, _set(round), agent)
+
+    def environment(self, name: str) -> xr.Dataset:
+        """Return all versions of an environment.
+
+        Parameters
+        ----------
+        name
+            As it is called in the run: the workflow's parameter.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``version``, from the start on, with the round and the step each was made in (-1
+            where in none). Fields that agents append to are over ``<field>_entry``: everything
+            that was ever written, with the version it came in. Fields of environments within are
+            called ``towns.rome.price``. Of a large array there is the last one written down.
+
+        Raises
+        ------
+        UsageError
+            If the run has no such environment.
+        """
+        known = self.about.get("environments", {})
+        if name not in known:
+            said = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{self.folder} has no environment {name!r}; {said}")
+        where = self.folder / "environments" / file_name(name)
+        return open_environment(self.folder, known[name], where)
 
     def failures(
         self, round: int | Iterable[int] | None = None, agent: int | None = None

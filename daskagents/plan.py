@@ -11,6 +11,7 @@ from dask._task_spec import Task
 from daskagents import tasks
 from daskagents.block import Call
 from daskagents.columns import Column
+from daskagents.environments.tasks import Seen
 from daskagents.tasks import Mask, Place
 
 #: The key of a task, as Dask takes it.
@@ -29,13 +30,16 @@ class Plan:
 class BlockCall:
     """One block's share of a step: its rows as the last step left them, and its message.
 
-    `held` and `heard` are handles of results, or, for `heard`, a value.
+    `held` and `heard` are handles of results, or, for `heard`, a value; `seen` says how it sees an
+    environment, and `sent` has the handles of that.
     """
 
     index: int
     held: Any
     heard: Any
     mask: Mask
+    seen: Seen | None = None
+    sent: Sequence[Any] = ()
 
 
 def plan_blocks(
@@ -66,7 +70,16 @@ def plan_step(
         key = (name, position)
         where = replace(place, index=block.index)
         graph[key] = Task(
-            key, tasks.do_step, charter, block.held, call, block.heard, block.mask, where
+            key,
+            tasks.do_step,
+            charter,
+            block.held,
+            call,
+            block.heard,
+            block.mask,
+            where,
+            block.seen,
+            *block.sent,
         )
     return Plan(graph, list(graph))
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dis
-import inspect
 import re
 from collections.abc import Callable, Mapping
-from itertools import pairwise
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -17,6 +13,7 @@ from numpy.typing import NDArray
 
 from daskagents import html
 from daskagents.agent import Agent, behaviour, unknown_field, waits
+from daskagents.environments.base import Branch, Environment
 from daskagents.errors import TableError, UsageError
 from daskagents.fields import Field
 from daskagents.members import Members
@@ -25,6 +22,7 @@ from daskagents.models.chosen import Chosen, as_model
 from daskagents.models.describe import describe_model
 from daskagents.projection import state_bytes
 from daskagents.replies import hear, make_frame, replies_of, states_of
+from daskagents.scan import assigns
 from daskagents.session import Session, current_session
 from daskagents.table import Table, block_bounds, read_table
 
@@ -172,7 +170,7 @@ class Population:
         head = ("field", "type", "at the start")
         return html.table(f"Population of {self.cls.__name__}", about, fields, head)
 
-    def reply(self, content: Any = None) -> Any:
+    def reply(self, content: Any = None, *, env: Environment | Branch | None = None) -> Any:
         """Send a message to all these agents, and return what they reply, still computing.
 
         Parameters
@@ -180,6 +178,10 @@ class Population:
         content
             A number, str, bool, None, tuple or frozen dataclass, the same for all; a value that
             is still computing; or an array over the population's dimension, one for each agent.
+        env
+            The environment that they see as ``self.env`` and write to: what they write makes its
+            next version. ``market.now`` for several populations that act at the same time;
+            ``country.branch("towns", by="town")`` where each agent sees one of several.
 
         Returns
         -------
@@ -196,23 +198,26 @@ class Population:
             In a run, if more than ``max_failed`` of the agents failed.
 
         """
-        return self.do("reply", content)
+        return self.do("reply", content, env=env)
 
-    def do(self, method: str, content: Any = None) -> Any:
+    def do(
+        self, method: str, content: Any = None, *, env: Environment | Branch | None = None
+    ) -> Any:
         """Call another method of all these agents, as `reply` calls ``reply``.
 
         Parameters
         ----------
         method
             The name of a method of the class that takes ``(self, message)``.
-        content
+        content, env
             As for `reply`.
 
         """
         behaviour(self.cls, method)
+        branch = as_branch(env, self.cls)
         session, members = self._join()
         heards, digest = hear(session, members, self._rows, content)
-        step = session.step(members, self._rows, method, heards, digest=digest)
+        step = session.step(members, self._rows, method, heards, digest=digest, env=branch)
         return replies_of(session, step)
 
     def sel(self, mask: Any = None, /, **values: Any) -> Population:
@@ -357,6 +362,16 @@ class Population:
         return whole._session, whole._members
 
 
+def as_branch(env: Any, cls: type[Agent]) -> Branch | None:
+    """Return an environment as a step is given it, or raise a `UsageError`."""
+    branch = Branch(env, (), "") if isinstance(env, Environment) else env
+    if branch is not None and not isinstance(branch, Branch):
+        raise UsageError(f"env is {env!r}; give an Environment, or a branch of one")
+    if branch is not None and branch.by and branch.by not in cls.__fields__:
+        raise UsageError(f"agents find their own by {branch.by!r}: {unknown_field(cls, branch.by)}")
+    return branch
+
+
 def check_choice(cls: type[Agent], table: Table, model: Model) -> None:
     """Raise a `UsageError` if agents are to choose their model by what they do not have."""
     if isinstance(model, Wrapper):
@@ -379,33 +394,3 @@ def check_choice(cls: type[Agent], table: Table, model: Model) -> None:
             if not model.has(value):
                 raise UsageError(model.lack(value))
     return None
-
-
-def assigns(cls: type[Agent], name: str) -> bool:
-    """Whether any method of a class may change a field."""
-    functions = [f for base in cls.__mro__ if base is not Agent for f in vars(base).values()]
-    codes = [f.__code__ for f in functions if inspect.isfunction(f) and f.__code__.co_varnames]
-    return any(_may_store(code, code.co_varnames[0], name) for code in codes)
-
-
-def _may_store(code: CodeType, agent: str, name: str) -> bool:
-    """Whether code assigns an attribute, or hands the agent itself to where that is not seen."""
-    steps = [i for i in dis.get_instructions(code) if i.opname not in ("COPY", "CACHE")]
-    for this, following in pairwise(steps):
-        if this.opname == "STORE_ATTR" and this.argval == name:
-            return True
-        if this.opname.endswith("_ATTR") and this.argval in ("__dict__", "__setattr__"):
-            return True
-        if _loads(code, this, agent) and not following.opname.endswith(("_ATTR", "_METHOD")):
-            return True
-    return any(_may_store(c, agent, name) for c in code.co_consts if isinstance(c, CodeType))
-
-
-def _loads(code: CodeType, this: dis.Instruction, variable: str) -> bool:
-    """Whether an instruction loads the value of a variable."""
-    if variable in (*code.co_cellvars, *code.co_freevars):  # else it is loaded for a closure
-        return "DEREF" in this.opname and "LOAD" in this.opname and this.argval == variable
-    loaded = this.argval if isinstance(this.argval, tuple) else (this.argval,)
-    if this.opname.startswith("STORE_FAST_LOAD"):
-        loaded = loaded[1:]
-    return this.opname.startswith(("LOAD_FAST", "STORE_FAST_LOAD")) and variable in loaded

@@ -18,6 +18,9 @@ from sysconfig import get_paths
 from typing import Any
 
 from daskagents.columns import Column, Texts
+from daskagents.environments.base import Environment, start_of
+from daskagents.environments.describing import classes_in, describe_tree, digest
+from daskagents.environments.tree import tree_of
 from daskagents.errors import UsageError
 from daskagents.models.base import Model
 from daskagents.models.describe import is_secret, without_secrets
@@ -46,15 +49,17 @@ def describe_program(
         What its agents ask.
     """
     populations: dict[str, Any] = {}
-    said = {name: _describe(value, name, populations) for name, value in arguments.items()}
-    files = sorted(set(_files(workflow, populations)))
+    worlds: dict[str, Any] = {}
+    said = {name: _describe(value, name, populations, worlds) for name, value in arguments.items()}
+    files = sorted(set(_files(workflow, populations, worlds)))
     asked = [model, *(one.pop("model_itself") for one in populations.values())]
-    for one in populations.values():
+    for one in (*populations.values(), *worlds.values()):
         del one["same"]
     return {
         "workflow": refer(function_of(workflow)),
         "arguments": said,
         "populations": populations,
+        "environments": worlds,
         "files": {str(path): _keep(folder, path, asked) for path in files},
     }
 
@@ -74,8 +79,12 @@ def refer(thing: Any) -> dict[str, str]:
     }
 
 
-def _describe(value: Any, place: str, populations: dict[str, Any]) -> dict[str, Any]:
+def _describe(
+    value: Any, place: str, populations: dict[str, Any], worlds: dict[str, Any]
+) -> dict[str, Any]:
     """Return one argument as JSON has it."""
+    if isinstance(value, Environment):
+        return {"environment": _world(value, place, worlds)}
     if isinstance(value, Population):
         key = _population(value._whole, place, populations)
         rows = None if value._rows is None else value._rows.tolist()
@@ -87,10 +96,10 @@ def _describe(value: Any, place: str, populations: dict[str, Any]) -> dict[str, 
     if is_plain(value) and not isinstance(value, list | tuple | dict):
         return {"value": plain(value)}
     if isinstance(value, list | tuple):
-        inside = [_describe(v, f"{place}[{i}]", populations) for i, v in enumerate(value)]
+        inside = [_describe(v, f"{place}[{i}]", populations, worlds) for i, v in enumerate(value)]
         return {"list" if isinstance(value, list) else "tuple": inside}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        found = {k: _describe(v, f"{place}[{k!r}]", populations) for k, v in value.items()}
+        found = {k: _describe(v, f"{place}[{k!r}]", populations, worlds) for k, v in value.items()}
         return {"dict": found}
     return describe_value(value)
 
@@ -116,6 +125,20 @@ def _population(population: Population, place: str, populations: dict[str, Any])
         "columns": list(columns),
         "digest": digest.hexdigest(),
         "model": None if population.model is None else describe_value(population.model),
+    }
+    return place
+
+
+def _world(env: Environment, place: str, worlds: dict[str, Any]) -> str:
+    """Describe an environment, once; return its key: the place among the arguments."""
+    for key, known in worlds.items():
+        if known["same"] == id(env):
+            return key
+    start = start_of(env)
+    worlds[place] = {
+        "same": id(env),
+        "tree": describe_tree(tree_of(start), refer),
+        "digest": digest(start),
     }
     return place
 
@@ -170,9 +193,12 @@ def _made_with(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _files(workflow: Workflow, populations: Mapping[str, Any]) -> Iterator[Path]:
+def _files(
+    workflow: Workflow, populations: Mapping[str, Any], worlds: Mapping[str, Any]
+) -> Iterator[Path]:
     """Yield the user's files: those of what is run, and others of their folders that are loaded."""
     found = [refer(function_of(workflow)), *(one["class"] for one in populations.values())]
+    found += [each for one in worlds.values() for each in classes_in(one["tree"])]
     own = {Path(one["file"]) for one in found if one["file"]}
     folders = {path.parent for path in own}
     yield from own
@@ -225,6 +251,9 @@ def check_program(
             if old[part] != new[part]:
                 what = {"digest": "the columns", "bounds": "the number or blocks"}[part]
                 wrong.append(f"{what} of the population {key!r} differ")
+    for key, old in before.get("environments", {}).items():
+        if old["digest"] != now["environments"].get(key, old)["digest"]:
+            wrong.append(f"the values of the environment {key!r} differ")
     if wrong:
         raise UsageError(
             f"{folder} was run with other agents: {'; '.join(wrong)}; give the same, or start anew"

@@ -13,6 +13,8 @@ from dask.array.core import Array
 from numpy.typing import NDArray
 
 from daskagents import tasks
+from daskagents.environments.tasks import piece_of
+from daskagents.environments.versions import Made
 from daskagents.errors import WorkflowError
 from daskagents.forms import TAKEN
 from daskagents.lazies import origins
@@ -57,6 +59,8 @@ class Record:
         Of the round, from 0.
     steps
         Those asked for since the last round.
+    made
+        The versions of environments that were made since then.
 
     """
 
@@ -64,6 +68,7 @@ class Record:
     store: Store
     number: int
     steps: list[Step]
+    made: list[Made] = field(default_factory=list)
     agents: dict[str, Variable] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
 
@@ -159,6 +164,18 @@ class Record:
             if data is not None:
                 found[name] = replace(value, data=data)
         return found
+
+    def wait_for_worlds(self) -> None:
+        """Wait for the versions of the round; write down those that no task could."""
+        executor = self.session.executor
+        executor.wait([made.result for made in self.made])
+        if not self.store.shared and self.made:
+            name = f"pieces-{self.session.token}-{self.number}"
+            plan = plan_each(name, piece_of, [(made.result,) for made in self.made])
+            found = executor.gather(executor.submit(plan))
+            for made, piece in zip(self.made, found, strict=True):
+                self.store.write_environment(made.owner.name, f"{made.number:06d}", piece)
+        self.made.clear()
 
     def sources(self, rounds: Rounds) -> dict[str, dict[str, list[Source]]]:
         """Return where the pieces of the round are, and make room for new variables."""

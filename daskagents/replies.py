@@ -28,7 +28,9 @@ from daskagents.table import Table
 from daskagents.tasks import Sealed, pick_reply, pick_state
 
 #: What differs in the names of layers from one life of a run to the next.
-_TOKEN = re.compile(r"-[0-9a-f]{10}(-.*)?$|-[0-9a-f]{32}$|^(stored|(lost-)?(step|state))-")
+_TOKEN = re.compile(
+    r"-[0-9a-f]{10}(-.*)?$|-[0-9a-f]{32}$|^(stored|(lost-)?(step|state))-|^lost-(?=version)"
+)
 #: Texts longer than this on average are kept in chunks where they are a coordinate.
 _LONG = 64
 #: Contents that travel as they are.

@@ -15,6 +15,8 @@ import xarray as xr
 
 from daskagents import blocks
 from daskagents.columns import concat
+from daskagents.environments.base import Environment
+from daskagents.environments.describing import read_start, read_tree
 from daskagents.errors import FolderError, UsageError
 from daskagents.loading import import_file
 from daskagents.models.base import Model
@@ -196,6 +198,7 @@ class Found:
         self._replays: dict[str, Any] = {}
         self.workflow = workflow or _find(self.program["workflow"], "the workflow", self._again)
         self._populations: dict[str, Population] = {}
+        self._environments: dict[str, Environment] = {}
 
     @property
     def _again(self) -> str:
@@ -235,6 +238,8 @@ class Found:
         if "population" in node:
             whole = self._population(node["population"])
             return whole if node["rows"] is None else whole._part(np.array(node["rows"]))
+        if "environment" in node:
+            return self._environment(node["environment"])
         if "named" in node:
             return Named(self._population(node["named"]))
         for kind, make in (("list", list), ("tuple", tuple)):
@@ -274,6 +279,18 @@ class Found:
         if key not in self._populations:
             self._populations[key] = self._read(key, self.program["populations"][key])
         return self._populations[key]
+
+    def _environment(self, key: str) -> Environment:
+        """Make an environment again, as it was given."""
+        if key not in self._environments:
+            what = f"the class of {key!r}"
+            tree = read_tree(
+                self.program["environments"][key]["tree"],
+                lambda said: _find(said, what, self._again),
+            )
+            folder = self.folder / "environments" / file_name(key)
+            self._environments[key] = read_start(tree, folder)
+        return self._environments[key]
 
     def _read(self, key: str, said: dict[str, Any]) -> Population:
         cls = _find(said["class"], f"the class of {key!r}", self._again)

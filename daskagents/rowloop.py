@@ -24,6 +24,8 @@ class RowLoop(Protocol):
         odd: dict[int, Any],
         errors: dict[int, BaseException],
         note: Any,
+        ledger: Any,
+        envs: Any,
     ) -> None:
         """Fill `after` and `replies`, a list per field and name, and what went otherwise."""
 
@@ -33,17 +35,18 @@ class RowLoop(Protocol):
 # another one.
 _SOURCE = """\
 def loop(
-    fresh, method, messages, ids, rows, rng, before, after, replies, odd, errors, note
+    fresh, method, messages, ids, rows, rng, before, after, replies, odd, errors, note, ledger, envs
 ):
     {afters} = after
     {replied} = replies
     agent = fresh()
     state = agent.__dict__
     alone, apart = getrefcount(agent), getrefcount(state)
-    for at, message, number, row{values} in zip(
-        rng.each(), messages, ids, rows, *before, strict=True
+    for at, message, number, row{values}{env} in zip(
+        rng.each(), messages, ids, rows, *before, {envs}strict=True
     ):
         agent.id, agent._row, agent.rng = number, row, rng
+        {see}
         {load}
         try:
             reply = method(agent, message)
@@ -76,8 +79,13 @@ if type(reply) is dict and len(reply) == {count}:
             odd[at] = reply"""
 
 
+_SEE = {"": "pass", "one": "ledger.at = at", "many": "ledger.at, agent.env = at, env"}
+
+
 @cache
-def row_loop(fields: tuple[str, ...], names: tuple[str, ...] | None) -> RowLoop:
+def row_loop(
+    fields: tuple[str, ...], names: tuple[str, ...] | None, environment: str = ""
+) -> RowLoop:
     """Return the loop for agents whose fields of numbers and bools are `fields`.
 
     Parameters
@@ -86,6 +94,8 @@ def row_loop(fields: tuple[str, ...], names: tuple[str, ...] | None) -> RowLoop:
         Fields that are read for every agent beforehand.
     names
         What is replied by name, each into a list of its own; None where replies are kept whole.
+    environment
+        Whether the agents see none (``""``), all the same (``"one"``) or each its own (``"many"``).
 
     """
     width = len(fields)
@@ -103,6 +113,9 @@ def row_loop(fields: tuple[str, ...], names: tuple[str, ...] | None) -> RowLoop:
         keep="; ".join(f"a{i}[at] = s{i}" for i in each) or "pass",
         take=take,
         width=width,
+        env=", env" if environment == "many" else "",
+        envs="envs, " if environment == "many" else "",
+        see=_SEE[environment],
     )
     scope: dict[str, Any] = {"getrefcount": getrefcount}
     exec(compile(code, "<the loop over rows>", "exec"), scope)

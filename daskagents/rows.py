@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property, partial
 from itertools import repeat
 from operator import is_
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskagents.agent import Agent, unknown_field
+from daskagents.agent import NOWHERE, Agent, unknown_field
 from daskagents.block import Block, Outcome
 from daskagents.columns import Column
-from daskagents.errors import FieldError
+from daskagents.environments.ledger import Ledger
+from daskagents.errors import FieldError, UsageError
 from daskagents.fields import Field
 from daskagents.host import Host
 from daskagents.loop import Loop
@@ -54,12 +56,19 @@ class Rows:
         """Run a `def` method for one agent after another."""
         host, cls, replies = self.host, self.host.charter.cls, self.replies
 
+        ledger = host.ledger
+        env = NOWHERE if ledger is None or self.keys is not None else ledger.view()
+
         def fresh() -> Agent:
             agent = cls.__new__(cls)
-            agent._host = host
+            agent._host, agent.env = host, env
             return agent
 
-        loop = row_loop(tuple(self.cheap), replies.names)
+        envs: Iterable[Any] = ()
+        if ledger is not None and self.keys is not None:
+            envs = map(partial(_view, ledger), self.keys)
+        kind = "" if ledger is None else "one" if self.keys is None else "many"
+        loop = row_loop(tuple(self.cheap), replies.names, kind)
         loop(
             fresh,
             self.method,
@@ -73,13 +82,16 @@ class Rows:
             replies.odd,
             host.errors,
             self._note,
+            ledger,
+            envs,
         )
 
     def run_waiting(self, loop: Loop) -> None:
         """Run an `async def` method for as many agents at a time as the process may have."""
         host, method, cls, cheap = self.host, self.method, self.host.charter.cls, self.cheap
         each = self.messages if isinstance(self.messages, list) else None
-        width = len(cheap)
+        width, ledger, keys = len(cheap), host.ledger, self.keys
+        key_of = (lambda at: None) if keys is None else keys.__getitem__
         done, told = 0, time.monotonic()
 
         def stopped() -> bool:
@@ -95,6 +107,7 @@ class Rows:
             for name, column in zip(cheap, self.before, strict=True):
                 state[name] = column[at]
             try:
+                agent.env = NOWHERE if ledger is None else ledger.view_of(at, key_of(at))
                 message = self.messages if each is None else each[at]
                 reply = await method(agent, message)
                 values = [state[name] for name in cheap]
@@ -138,6 +151,18 @@ class Rows:
         for name in others:
             self.assigned.setdefault(name, {})[at] = state[name]
 
+    @cached_property
+    def keys(self) -> list[Any] | None:
+        """The key of each agent's own environment; None where all see the same."""
+        ledger = self.host.ledger
+        name = "" if ledger is None else ledger.world.by
+        if not name:
+            return None
+        if name in self.cheap:
+            return self.before[self.cheap.index(name)]
+        column = self.host.block.columns[name].take(self.host.rows)
+        return self.fields[name].tolist(column)
+
     @property
     def _where(self) -> str:
         return f"{self.host.charter.cls.__name__}.{self.host.call.method}"
@@ -146,6 +171,8 @@ class Rows:
         """Check what was assigned and replied, and make the next version of the block."""
         errors, replies = self.host.errors, self.replies
         columns = self._checked()
+        if self.host.ledger is not None:
+            errors |= self.host.ledger.misfits()
         for name, by_row in self.assigned.items():
             at = sorted(by_row)
             values, wrong = self.fields[name].bulk([by_row[row] for row in at])
@@ -193,6 +220,24 @@ class Rows:
                 part = self.fields[name].column(list(kept.values()))
                 columns[name] = put(columns[name], rows[list(kept)], part, block.n)
         return replace(block, columns=columns)
+
+
+def _view(ledger: Ledger, key: Any) -> Any:
+    """Return an agent's own environment; where there is none, what says so when it is used."""
+    try:
+        return ledger.view(key)
+    except UsageError as error:
+        return _Absent(str(error))
+
+
+class _Absent:
+    """Stands for an environment that there is not."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __getattr__(self, name: str) -> Any:
+        raise UsageError(self._why)
 
 
 def put(column: Column, rows: NDArray[np.int64], part: Column, n: int) -> Column:

@@ -25,6 +25,9 @@ from daskagents.agent import Agent, behaviour
 from daskagents.block import Call, Charter, Said
 from daskagents.cluster import current_client
 from daskagents.columns import Column
+from daskagents.environments.base import Branch, Environment, give_seat, start_of
+from daskagents.environments.describing import describe_realm
+from daskagents.environments.versions import Made, Versions, make_versions
 from daskagents.errors import NotStoredError, RunError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
@@ -100,6 +103,8 @@ class Session:
         self.token = uuid.uuid4().hex[:10]
         self._journal, self.accepted = journal and journal(self.token), accepted or {}
         self.members: dict[str, Members] = {}
+        self.worlds: dict[str, Versions] = {}
+        self.made: list[Made] = []
         self.steps: list[Step] = []
         self.count = 0
         self.live: dict[tuple[int, int], tuple[int, int, Usage]] = {}
@@ -136,6 +141,8 @@ class Session:
             members.handles.clear()
             members.charter = None
         self.lazies.clear()
+        self.worlds.clear()
+        self.made.clear()
         self.direct.clear()
         self.steps.clear()
 
@@ -189,9 +196,9 @@ class Session:
         self._addressed.clear()
 
     def unique(self, name: str) -> str:
-        """Return a name that no population of this session has."""
+        """Return a name that no population and no environment of this session has."""
         taken, number = name, 1
-        while taken in self.members:
+        while taken in self.members or taken in self.worlds:
             number += 1
             taken = f"{name}-{number}"
         return taken
@@ -255,6 +262,7 @@ class Session:
         *,
         named: bool = False,
         digest: str = "",
+        env: Branch | None = None,
     ) -> Step:
         """Submit one step; `heards` has a message or its handle for each addressed block."""
         function = behaviour(members.cls, method)
@@ -262,6 +270,7 @@ class Session:
         members.named = members.named or named
         form = self.forms.get(key) or declared_form(function) or self._past_form(members, method)
         indexes, counts, masks = address(members.bounds, rows)
+        visit = None if env is None else self.world(env.whole).visit(env, members.cls)
         step = Step(self.count, members, method, rows, indexes, counts, masks, form)
         self.count += 1
         self._addressed[step.number] = indexes
@@ -271,15 +280,20 @@ class Session:
             "agents": step.addressed,
             "input": digest,
         }
+        if visit is not None:
+            said["env"] = visit.name
         if self.past is not None:
             self.past.check_step(step.number, said)
         if self.retracing:
+            if visit is not None:
+                visit.end(step.number, [])
             return step
         if self.store is not None:
             self._under_way[step.number] = step
             self.store.note("step", step=step.number, round=self.epoch, **said)
+        seen = () if visit is None else (visit.seen, visit.sent)
         calls = [
-            BlockCall(index, members.handles[index], heard, mask)
+            BlockCall(index, members.handles[index], heard, mask, *seen)
             for index, heard, mask in zip(indexes, heards, masks, strict=True)
         ]
         started = 0
@@ -298,7 +312,33 @@ class Session:
                 self.store.note("form", cls=name, method=method, kinds=step.form.kinds)
         if self.store is not None:  # outside a run nobody closes rounds: nothing is kept
             self.steps.append(step)
+        if visit is not None:
+            visit.end(step.number, step.bundles)
         return step
+
+    def world(self, env: Environment) -> Versions:
+        """Return the versions of an environment, and bring it in if it is new here."""
+        seat = env._seat
+        if seat is None or seat.session is not self:
+            name = self.unique(type(env).__name__.lower())
+            seat = self.enter_world(env, name)
+        return seat  # type: ignore[no-any-return]
+
+    def enter_world(self, env: Environment, name: str) -> Versions:
+        """Bring an environment in, from its first values."""
+        seat = make_versions(self, name, start_of(env))
+        self.worlds[name] = seat
+        give_seat(env, seat)
+        if self.store is not None:
+            self.store.describe_world(name, describe_realm(seat.realm))
+        return seat
+
+    def close_worlds(self) -> list[Made]:
+        """Make the versions that wait for no more steps; return those made since the last time."""
+        for versions in self.worlds.values():
+            versions.close()
+        made, self.made = self.made, []
+        return made
 
     def _past_form(self, members: Members, method: str) -> Form | None:
         """Return the form of replies that a run that goes on has seen before."""

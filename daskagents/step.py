@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from daskagents.agent import behaviour, for_blocks
 from daskagents.block import Block, Call, Charter, Heard, Outcome, Said
 from daskagents.blockwise import Blockwise
+from daskagents.environments.ledger import Ledger, World
 from daskagents.errors import UsageError
 from daskagents.forms import Form
 from daskagents.host import Host
@@ -38,6 +39,7 @@ def run_step(
     on_form: Callable[[Form], None] | None = None,
     keeper: Keeper | None = None,
     journal: Journal | None = None,
+    world: World | None = None,
 ) -> Outcome:
     """Let the agents of one block hear a message and answer.
 
@@ -63,6 +65,8 @@ def run_step(
         Who keeps what all workers of the run share; None where nothing is shared.
     journal
         Who keeps the answers of models; None where nobody does.
+    world
+        The environment that the agents see; None where there is none.
 
     Returns
     -------
@@ -79,10 +83,13 @@ def run_step(
     everyone = np.arange(block.n) if rows is None else rows
     method = behaviour(cls, call.method)
     messages = _messages(heard, len(everyone))
+    ledger = None if world is None else Ledger(world)
     if for_blocks(cls, call.method) and not isinstance(messages, BaseException):
         whole = Blockwise(charter, call, block, everyone, on_progress, on_form)
+        whole.ledger = ledger
         return whole.run(method, messages if isinstance(messages, Message) else Message(heard))
     host = Host(charter, call, block, everyone, on_progress, on_form, keeper, journal)
+    host.ledger = ledger
     work = Rows(host, method, messages)
     if isinstance(messages, BaseException):
         host.errors = dict.fromkeys(range(len(everyone)), messages)

@@ -9,6 +9,7 @@
                    each value the workflow read, each round closed; a line each, with a checksum
     rounds.zarr/   the results, which `xr.open_zarr` opens
     populations/   the columns that were given, block by block (Zarr)
+    environments/  every version of each environment, a file each
     checkpoints/   the last two generations of every block (Zarr)
     journal/       every answer of a model, by step, block and attempt
     failures/      why agents failed, by step and block
@@ -42,6 +43,7 @@ import numpy as np
 from daskagents import __version__, blocks, syncing
 from daskagents.block import Block
 from daskagents.columns import Column
+from daskagents.environments import files
 from daskagents.errors import FolderError
 from daskagents.events import line_of
 from daskagents.lock import Lock
@@ -167,6 +169,7 @@ class Store:
             with writing(self.folder):
                 self._bring_events()
                 syncing.sync_tree(self.rounds, self._brought)
+                syncing.sync_tree(self.folder / "environments", self._brought)
             self._brought = began - _CLOCKS
 
     def write_given(
@@ -186,13 +189,30 @@ class Store:
         """Return where the given columns of a block are."""
         return self.folder / "populations" / file_name(name) / f"{index:05d}"
 
+    def describe_world(self, name: str, about: dict[str, Any]) -> None:
+        """Say what an environment is."""
+        self.describe(environments=self.about.get("environments", {}) | {name: about})
+
+    def environment(self, name: str) -> Path:
+        """Return where the versions of an environment are."""
+        return self.folder / "environments" / file_name(name)
+
+    def write_environment(self, name: str, file: str, data: bytes) -> str:
+        """Write a version of an environment, or a part of one; return the path."""
+        path = self.environment(name) / file
+        if self.past is None or not path.exists():
+            with writing(self.folder):
+                files.write(data, path)
+        return str(path)
+
     def generation(self, round_: int) -> Path:
         """Return the folder of a checkpoint."""
         return self.folder / "checkpoints" / f"{round_:06d}"
 
-    def checkpoint(self, round_: int, name: str, index: int) -> str:
-        """Return where a block is to be written after a round."""
-        return str(self.generation(round_) / file_name(name) / f"{index:05d}")
+    def checkpoint(self, round_: int, name: str, index: int | None = None) -> str:
+        """Return where a block, or an environment, is to be written after a round."""
+        folder = self.generation(round_) / file_name(name)
+        return str(folder if index is None else folder / f"{index:05d}")
 
     def carried(self, generation: int, step: int) -> str:
         """Return where messages are written that no task of the time since a checkpoint made."""

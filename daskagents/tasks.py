@@ -32,6 +32,9 @@ from daskagents.block import (
     pick_rows,
 )
 from daskagents.columns import Column, dump, from_arrays, load
+from daskagents.environments.ledger import World
+from daskagents.environments.tasks import Seen
+from daskagents.environments.tasks import world as look
 from daskagents.errors import AgentError, DaskAgentsError, RunError
 from daskagents.failures import write_failures
 from daskagents.forms import Form, Kind, as_numpy, blank
@@ -172,14 +175,20 @@ def do_step(
     heard: Heard | Sealed,
     mask: Mask,
     place: Place,
+    seen: Seen | None = None,
+    *sent: Any,
 ) -> Bundle:
-    """Run one step of one block, and write down what was replied."""
+    """Run one step of one block, and write down what was replied.
+
+    Where it sees an environment, that, its version and what else it reads of it are `sent`.
+    """
     _check_stopped(place.topic)
     time.sleep(max(0.0, _ripe - time.monotonic()))
     block = state_of(held)
     message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
     charter = charter_of(blob)
     rows = pick_rows(mask, block.n)
+    world = None if seen is None else look(sent[0], seen, sent[1:])
     telling: dict[str, Any] = {
         "on_progress": lambda done, failed, usage: tell(
             place.topic, {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]}
@@ -190,12 +199,20 @@ def do_step(
         "keeper": None if own_loop.get() else WorkerKeeper(place.topic, get_worker()),
     }
     if apart.is_marked(place.topic, charter.name, place.index):
-        outcome, attempt = _run_apart(blob, block, call, message, rows, place, telling)
+        outcome, attempt = _run_apart(blob, block, call, message, rows, world, place, telling)
     else:
         with _attempt(charter, call, place) as journal:
             lanes = lambda: cast(Loop, _Lanes(_loop(), place.topic))  # noqa: E731
             outcome = run_step(
-                charter, block, call, message, rows, loop=lanes, journal=journal, **telling
+                charter,
+                block,
+                call,
+                message,
+                rows,
+                loop=lanes,
+                journal=journal,
+                world=world,
+                **telling,
             )
         attempt = "" if journal is None else journal.name
     if place.folder is None:
@@ -220,6 +237,7 @@ def _run_apart(
     call: Call,
     heard: Heard,
     rows: NDArray[np.int64] | None,
+    world: World | None,
     place: Place,
     telling: Mapping[str, Any],
 ) -> tuple[Outcome, str]:
@@ -230,6 +248,7 @@ def _run_apart(
         call,
         heard,
         rows,
+        world=world,
         most=place.most,
         attempt=lambda: _attempt(charter_of(blob), call, place),
         check=lambda: _check_stopped(place.topic),

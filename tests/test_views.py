@@ -21,7 +21,7 @@ from test_population import Citizen, Level, Place, Speaker, asked, citizens
 import daskagents as da
 from daskagents.errors import FieldError, ReplyError, RunError, UsageError
 from daskagents.models import Dummy
-from daskagents.population import assigns
+from daskagents.scan import assigns
 
 
 @pytest.fixture(scope="module")

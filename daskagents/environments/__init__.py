@@ -1,0 +1,1 @@
+"""Environments: the state of the world that agents share, in versions."""
