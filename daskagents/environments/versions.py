@@ -112,7 +112,8 @@ class Versions:
         names = names_used(cls, "env")
         own = _names_of(self.realm.tree)
         read = None if names is None or own is None else names | own
-        needs, sent = self._sent(read)
+        retracing = self.session.retracing
+        needs, sent = (Needs(), []) if retracing else self._sent(read)
         used = names_used(cls)
         return Visit(
             self,
@@ -243,12 +244,12 @@ class Versions:
         return xr.DataArray(array, coords, dims, name=str(path[-1]))
 
     def _lazy(self, path: Path, declared: Declared, shape: tuple[int, ...]) -> Array:
-        session, said = self.session, ".".join(map(str, path))
+        session, said = self.session, ".".join(map(str, (*path, self.number)))
         meta = self._meta(path, declared)
         key = f"version-{self.name}.{said}-{session.count}-{session.token}"
         where = (0,) * len(shape)
         if session.retracing:
-            key = f"stored-{key}-{self.number}"
+            key = f"stored-{key}"
             task = Task(
                 (key, *where), tasks.stored_array, self.sealed, path, self.folder, self.number
             )
@@ -260,7 +261,7 @@ class Versions:
                 row: tuple[Any, ...] = (tasks.data_of, self.large[path])
             else:
                 row = (tasks.array_of, self.handle, path, self.small)
-            plan = plan_each(f"{key}-{self.number}", row[0], [row[1:]])
+            plan = plan_each(f"value-{key}", row[0], [row[1:]])
             (handle,) = session.executor.submit(plan)
             graph = session.executor.chunks([(key, *where)], [handle])
             return Array(graph, key, tuple((size,) for size in shape), meta=meta)
