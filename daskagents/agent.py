@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Names that mean something to every agent and so cannot be fields.
 RESERVED = frozenset(
-    "id rng env inbox chat send memory remember memory_limit reply reply_block fail round agent"
-    " failed n_failed calls prompt_tokens completion_tokens cost seconds".split()
+    "id rng env inbox inbox_limit chat send memory remember memory_limit reply reply_block fail"
+    " round agent failed n_failed calls prompt_tokens completion_tokens cost seconds".split()
 )
 #: Types of values that one agent could change for all others.
 _MUTABLE = (list, dict, set, bytearray, np.ndarray)
@@ -82,6 +82,9 @@ class Agent:
         many were drawn, and on nothing else.
     env : Environment
         The environment that the step was given: its version at the step's start.
+    inbox : Inbox
+        The messages that other agents have sent since this one last replied: of the steps in their
+        order, and of one step by the ids of the senders. In `reply_block`, arrays of them all.
     memory : tuple of Message
         What the agent remembers, oldest first; bounded by the class attribute ``memory_limit``.
 
@@ -109,22 +112,25 @@ class Agent:
 
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_host", "_row", "env", "id", "rng")
+    __slots__ = ("__dict__", "__weakref__", "_host", "_row", "env", "id", "inbox", "rng")
 
     #: How many messages an agent remembers; None for all.
     memory_limit: ClassVar[int | None] = None
+    #: How many messages may wait for an agent; None for any number.
+    inbox_limit: ClassVar[int | None] = 10_000
     __fields__: ClassVar[dict[str, Field]] = {}
     __own_fields__: ClassVar[dict[str, Field]] = {}
 
     id: int
     rng: Rng
     env: Any
+    inbox: Any
     _host: Host | None
     _row: int
     _turns: tuple[Any, ...]
 
     def __init__(self, **values: Any) -> None:
-        self._host, self._row, self.id, self.env = None, 0, 0, NOWHERE
+        self._host, self._row, self.id, self.env, self.inbox = None, 0, 0, NOWHERE, ()
         self.rng = Draws(step_key(0, type(self).__name__, 0), _NOBODY).rng(0)
         for name, value in values.items():
             if name not in self.__fields__ or name == "_turns":
@@ -210,6 +216,42 @@ class Agent:
             self._host.fail(where, reason)
         elif where:
             raise AgentError(reason)
+
+    def send(self, to: Any, content: Any, where: Any = None) -> None:
+        """Send a message to other agents of this population: they get it with their next step.
+
+        Parameters
+        ----------
+        to
+            The id of an agent, or several ids; ``{"room": 3}`` for all with this value in a field;
+            ``"everyone"``. In `reply_block` an array of an id for each agent, or one for all.
+        content
+            A number, bool, str, None, or a tuple of these; in `reply_block` an array, too.
+        where
+            In `reply_block`, which agents send; by default all.
+
+        Raises
+        ------
+        UsageError
+            If `to` means nobody. Ids that no agent has are counted in ``n_undelivered``.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Gossip(da.Agent):
+        ...     heard: int = 0
+        ...
+        ...     def reply(self, message):
+        ...         self.heard += len(self.inbox)
+        ...         self.send((self.id + 1) % 3, f"I am {self.id}")
+        ...         return {"heard": self.heard, "from": ",".join(m.name for m in self.inbox)}
+        >>> people = da.Population(Gossip, 3)
+        >>> people.reply()["heard"].values, people.reply()["from"].values
+        (array([0., 0., 0.]), array(['2', '0', '1'], dtype=StringDType()))
+        """
+        if self._host is None:
+            raise UsageError(f"this {type(self).__name__} stands alone and has nobody to send to")
+        self._host.send(self, to, content, where)
 
     async def chat(
         self,
@@ -306,7 +348,7 @@ def behaviour(cls: type[Agent], method: str) -> Any:
             for name in dir(cls)
             if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
         )
-        known = [name for name in known if name not in {"chat", "fail", "remember"}]
+        known = [name for name in known if name not in {"chat", "fail", "remember", "send"}]
         raise UsageError(
             f"{cls.__name__} has no method {method!r}"
             + (f" (it has {', '.join(known)})" if known else "")
@@ -350,8 +392,8 @@ def _own_fields(cls: type[Any], inherited: Mapping[str, Field]) -> dict[str, Fie
     for name, annotation in annotations.items():
         if typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
             continue
-        if name == "memory_limit":
-            raise FieldError(f"{cls.__name__}: write `memory_limit = 20`, without an annotation")
+        if name in ("memory_limit", "inbox_limit"):
+            raise FieldError(f"{cls.__name__}: write `{name} = 20`, without an annotation")
         if name in RESERVED or name.startswith("_"):
             raise FieldError(f"{cls.__name__}.{name}: this name is reserved; choose another")
         found[name] = make_field(cls.__name__, name, annotation, body.get(name, MISSING))
@@ -376,9 +418,10 @@ def _check_class(cls: type[Agent]) -> None:
             f"{cls.__name__} has an __init__ or __slots__, and a row of a table has neither;"
             " declare fields with defaults: `money: float = 100.0`"
         )
-    limit = cls.memory_limit
-    if limit is not None and (type(limit) is not int or limit < 0):
-        raise FieldError(f"{cls.__name__}.memory_limit is {limit!r}; give a number or None")
+    for name in ("memory_limit", "inbox_limit"):
+        limit = getattr(cls, name)
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise FieldError(f"{cls.__name__}.{name} is {limit!r}; give a number or None")
     for name in dir(cls):
         function = getattr(cls, name, None)
         if name != "reply" and not (name.endswith("_block") and inspect.isfunction(function)):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from daskagents.agent import Agent
 from daskagents.columns import Column
 from daskagents.forms import Form
+from daskagents.mail import Mail, Posted
 from daskagents.message import Message
 from daskagents.models.base import Model
 from daskagents.usage import Tally
@@ -24,11 +25,13 @@ class Block:
     first: int
     n: int
     columns: Mapping[str, Column]
+    mail: Mail | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns."""
-        return sum(column.nbytes for column in self.columns.values())
+        """Bytes of all columns, and of what waits in the agents' inboxes."""
+        mail = 0 if self.mail is None else self.mail.nbytes
+        return mail + sum(column.nbytes for column in self.columns.values())
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ class Charter:
 
 @dataclass(frozen=True)
 class Call:
-    """What one step asks of every agent it addresses."""
+    """What one step asks of every agent it addresses, of a population of so many."""
 
     step: int
     method: str = "reply"
     form: Form | None = None
+    population: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,13 @@ class Outcome:
     contents: Any = None
     lapses: tuple[Failure, ...] = ()
     written: Mapping[tuple[str | int, ...], Any] = field(default_factory=dict)
+    posted: Posted = field(default_factory=Posted)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the rows and the replies."""
-        return self.block.nbytes + sum(c.nbytes for c in self.replies.values()) + len(self.failed)
+        own = self.block.nbytes + self.posted.nbytes + len(self.failed)
+        return own + sum(column.nbytes for column in self.replies.values())
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,13 @@ import zarr
 from numpy.typing import NDArray
 
 from daskagents.block import Block
-from daskagents.columns import Column, Texts, compact_strings, from_arrays
+from daskagents.columns import Column, Plain, Texts, compact_strings, from_arrays
 from daskagents.errors import FolderError
+from daskagents.mail import Mail
 
 _DIMS = {"values": "agent", "codes": "agent", "mask": "agent", "offsets": "offset", "data": "byte"}
+#: How the names of arrays begin that are of messages, and of no field.
+_MAIL = "-inbox-"
 
 
 def write(block: Block, path: Path) -> None:
@@ -35,8 +38,12 @@ def write(block: Block, path: Path) -> None:
         for name, column in block.columns.items()
         for part, array in column.arrays().items()
     }
+    if block.mail is not None:
+        arrays |= _mail_arrays(block.mail)
     checks = {key: _check(array) for key, (_, _, array) in arrays.items()}
-    about = {"first": block.first, "agents": block.n, "crc32": checks}
+    about: dict[str, Any] = {"first": block.first, "agents": block.n, "crc32": checks}
+    if block.mail is not None:
+        about["messages"] = block.mail.kind
     group = zarr.create_group(draft, attributes=about)
     for key, (name, part, array) in arrays.items():
         group.create_array(
@@ -45,7 +52,7 @@ def write(block: Block, path: Path) -> None:
             chunks=(max(1, len(array)),),
             compressors=None,
             # every text has a length of its own, so its dimensions are its own too
-            dimension_names=[_DIMS[part] if _DIMS[part] == "agent" else f"{name}.{part}"],
+            dimension_names=[_dimension(name, part)],
         )
     try:
         draft.rename(path)
@@ -53,6 +60,22 @@ def write(block: Block, path: Path) -> None:
         shutil.rmtree(draft)
         if not path.exists():
             raise
+
+
+def _mail_arrays(mail: Mail) -> dict[str, tuple[str, str, NDArray[Any]]]:
+    """Return what waits in inboxes as arrays: its name on disk, of which column, which part."""
+    columns = {"to": Plain(mail.to), "sender": Plain(mail.sender), "content": mail.content}
+    return {
+        f"{_MAIL}{name}.{part}": (f"{_MAIL}{name}", part, array)
+        for name, column in columns.items()
+        for part, array in column.arrays().items()
+    }
+
+
+def _dimension(name: str, part: str) -> str:
+    if _DIMS[part] != "agent":
+        return f"{name}.{part}"
+    return "message" if name.startswith(_MAIL) else "agent"
 
 
 def read(path: Path) -> Block:
@@ -95,8 +118,14 @@ def _read(path: Path) -> Block:
     if len(checks) > sum(map(len, parts.values())):
         raise FolderError(f"{path} is damaged: some of its arrays are gone")
     columns = {name: from_arrays(arrays) for name, arrays in parts.items()}
-    first, n = group.attrs["first"], group.attrs["agents"]
-    return Block(int(first), int(n), columns)  # type: ignore[arg-type]
+    found: Any = group.attrs
+    mail = None
+    if "messages" in found:
+        to, sender, content = (
+            columns.pop(f"{_MAIL}{part}") for part in ("to", "sender", "content")
+        )
+        mail = Mail(to.arrays()["values"], sender.arrays()["values"], found["messages"], content)
+    return Block(int(found["first"]), int(found["agents"]), columns, mail)
 
 
 def _check(array: NDArray[Any]) -> int:

@@ -64,7 +64,7 @@ class Blockwise(Host):
         """
         cls, call, n = self.charter.cls, self.call, len(self.rows)
         key = step_key(self.charter.seed, self.charter.name, call.step)
-        ids = self.block.first + self.rows
+        ids = self.ids
         agent: Any = cls.__new__(cls)
         agent.id, agent._row, agent._host, agent.env = _shown(ids), 0, self, NOWHERE
         agent.rng = BlockRng(Draws(key, ids))
@@ -74,14 +74,15 @@ class Blockwise(Host):
         try:
             if self.ledger is not None:
                 agent.env = self.ledger.view_of_block(n)
+            agent.inbox = () if self.inboxes is None else self.inboxes.block()
             reply = method(agent, message)
             columns = self._assigned(agent.__dict__)
             form, replies = collect_arrays(form, reply, n, f"{cls.__name__}.{method.__name__}")
         except Exception as error:
             self.errors = dict.fromkeys(range(n), error)
             columns = {}
-        if self.ledger is not None and len(self.errors) < n:
-            self.errors = self.ledger.misfits() | self.errors
+        if len(self.errors) < n:
+            self.errors = self.misfits() | self.errors
         failed = np.zeros(n, bool)
         failed[list(self.errors)] = True
         if failed.all():  # nobody has replied, as where each does by itself
@@ -103,6 +104,10 @@ class Blockwise(Host):
             )
         rows = np.flatnonzero(np.broadcast_to(mask, self.rows.shape)).tolist()
         self.errors = dict.fromkeys(rows, AgentError(reason)) | self.errors
+
+    def send(self, agent: Agent, to: Any, content: Any, where: Any) -> None:
+        """Send a message of each agent, or of some."""
+        self.outbox.post_block(self.ids, to, content, where)
 
     def item(self, name: str, row: int) -> Any:
         """Return the values of a field, one for each agent."""

@@ -123,6 +123,7 @@ class Driver:
         self._unpacked: list[tuple[int, dict[int, str]]] = []
         self._folding: list[Any] | None = None
         self._loaded: list[str] = []
+        self._warned = False
         self._folded = self._closed_at = self._started = self._cut_at = time.monotonic()
 
     def read(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
@@ -285,6 +286,9 @@ class Driver:
             "seconds_waiting": usage.waited,
             "seconds": now - self._closed_at,
         }
+        if any(members.sends for members in self.session.members.values()):
+            own["n_undelivered"] = sum(part.lost[0] for part in parts)
+            self._warn_of_lost(parts)
         for name, value in values.items():
             self.rounds.add_value(name, value)
         for name, number in own.items():
@@ -312,6 +316,21 @@ class Driver:
         ]
         self.session.lazies.let_go(record.number)
         self._fold()
+
+    def _warn_of_lost(self, parts: list[Part]) -> None:
+        """Say once in a run that messages go to agents that do not exist."""
+        lost = [part.lost for part in parts if part.lost[0]]
+        if lost and not self._warned:
+            self._warned = True
+            _, to, sender = lost[0]
+            _log.warning(
+                "%d messages of round %d are to agents that do not exist (the first from agent %d"
+                " to agent %d); all such are counted in n_undelivered",
+                sum(count for count, _, _ in lost),
+                self.rounds.closed,
+                sender,
+                to,
+            )
 
     def _accepted(self, step: Step) -> dict[int, str]:
         """Return which attempt counts at each block of a step, as far as one wrote answers."""
@@ -375,7 +394,7 @@ class Driver:
         every = self._every()
         paths = [self.store.checkpoint(self.yielded, m.name, i) for m, i in every]
         rows = [
-            (m.handles[i], path if self.store.shared else None)
+            (m.handles[i], path if self.store.shared else None, m.charter, *m.coming.pop(i, ()))
             for (m, i), path in zip(every, paths, strict=True)
         ]
         plan = plan_each(f"write-{self.session.token}-{self.yielded}", tasks.write_state, rows)

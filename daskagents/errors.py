@@ -22,6 +22,7 @@
     ├── LethalError(RuntimeError)         an agent killed the process that it ran in
     ├── GaveUpError(TimeoutError)         an agent did not wait for the answer of a chat
     └── RunError(RuntimeError)            a run had to stop
+        ├── InboxError                    an agent got more messages than its inbox may hold
         ├── AdvanceError                  an environment could not make its next version
         ├── NotStoredError                it needs a result of the past that is stored nowhere
         └── OlderError                    its last checkpoint is damaged, and not the one before
@@ -144,6 +145,10 @@ class GaveUpError(DaskAgentsError, TimeoutError):
 
 class RunError(DaskAgentsError, RuntimeError):
     """A run had to stop before its workflow ended."""
+
+
+class InboxError(RunError):
+    """An agent got more messages than its inbox may hold."""
 
 
 class AdvanceError(RunError):

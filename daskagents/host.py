@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from daskagents.columns import Column
 from daskagents.environments.ledger import Ledger
 from daskagents.errors import AgentError, DaskAgentsError, ModelError, RunError, UsageError
 from daskagents.forms import Form
+from daskagents.mail import Inboxes
 from daskagents.models.base import Answer, Journal, Keeper, Request
+from daskagents.outbox import Outbox
 from daskagents.usage import Tally, Usage
 
 
@@ -39,6 +41,28 @@ class Host:
     end: RunError | None = None
     heard: dict[int, str] = field(default_factory=dict)
     ledger: Ledger | None = None
+
+    def __post_init__(self) -> None:
+        self.ids = self.block.first + self.rows
+        self.outbox = Outbox(self.call.population, self.charter.cls.__fields__)
+        mail = self.block.mail
+        self.inboxes = None if mail is None else Inboxes(mail, self.ids)
+
+    def send(self, agent: Agent, to: Any, content: Any, where: Any) -> None:
+        """Send a message of an agent on its way."""
+        if where is not None:
+            raise UsageError("where is for reply_block; an agent that does not send writes no send")
+        self.outbox.post(agent.id, to, content)
+
+    def misfits(self) -> dict[int, BaseException]:
+        """Return why what agents wrote or sent cannot be, by their position."""
+        found = {} if self.ledger is None else self.ledger.misfits()
+        wrong = self.outbox.misfits()
+        if wrong:
+            senders = list(wrong)
+            places = np.searchsorted(self.ids, senders).tolist()
+            found |= {at: wrong[sender] for at, sender in zip(places, senders, strict=True)}
+        return found
 
     def fail(self, where: Any, reason: str) -> None:
         """Let the agent at work fail if `where` holds."""
@@ -88,8 +112,23 @@ class Host:
         first = lapses[0] if lapses else None
         counts = dict(reasons)
         written = {} if self.ledger is None else self.ledger.parts(failed)
+        posted = self.outbox.posted(self.ids[failed])
+        if self.inboxes is not None:
+            block = replace(block, mail=self.inboxes.left(~failed))
         usage = self.usage
-        return Outcome(block, form, replies, failed, counts, first, usage, content, lapses, written)
+        return Outcome(
+            block,
+            form,
+            replies,
+            failed,
+            counts,
+            first,
+            usage,
+            content,
+            lapses,
+            written,
+            posted,
+        )
 
     def _failures(self) -> Iterator[Failure]:
         """Yield why each agent failed that did, by id."""

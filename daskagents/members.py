@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from daskagents.agent import Agent
 from daskagents.block import Charter
 from daskagents.forms import Form
+from daskagents.scan import names_used
 from daskagents.tasks import Mask, Part
 
 
 @dataclass
 class Members:
-    """A population within a session: where its blocks are now."""
+    """A population within a session: where its blocks are now, and what is on its way to them."""
 
     cls: type[Agent]
     name: str
@@ -30,6 +32,13 @@ class Members:
     model: str = ""
     named: bool = False
     journaled: bool = False
+    coming: dict[int, list[Any]] = field(default_factory=dict)
+
+    @cached_property
+    def sends(self) -> bool:
+        """Whether agents of this class may send messages."""
+        names = names_used(self.cls)
+        return names is None or "send" in names
 
     @property
     def n(self) -> int:

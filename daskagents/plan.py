@@ -31,7 +31,7 @@ class BlockCall:
     """One block's share of a step: its rows as the last step left them, and its message.
 
     `held` and `heard` are handles of results, or, for `heard`, a value; `seen` says how it sees an
-    environment, and `sent` has the handles of that.
+    environment, and `sent` has the handles of that, and `coming` those of messages for it.
     """
 
     index: int
@@ -40,6 +40,7 @@ class BlockCall:
     mask: Mask
     seen: Seen | None = None
     sent: Sequence[Any] = ()
+    coming: Sequence[Any] = ()
 
 
 def plan_blocks(
@@ -78,7 +79,9 @@ def plan_step(
             block.heard,
             block.mask,
             where,
+            len(block.coming),
             block.seen,
+            *block.coming,
             *block.sent,
         )
     return Plan(graph, list(graph))

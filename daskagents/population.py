@@ -15,8 +15,9 @@ from daskagents import html
 from daskagents.agent import Agent, behaviour, unknown_field, waits
 from daskagents.environments.base import Branch, Environment
 from daskagents.errors import TableError, UsageError
+from daskagents.exchange import tell
 from daskagents.fields import Field
-from daskagents.members import Members
+from daskagents.members import Members, address
 from daskagents.models.base import Model, Wrapper
 from daskagents.models.chosen import Chosen, as_model
 from daskagents.models.describe import describe_model
@@ -219,6 +220,33 @@ class Population:
         heards, digest = hear(session, members, self._rows, content)
         step = session.step(members, self._rows, method, heards, digest=digest, env=branch)
         return replies_of(session, step)
+
+    def tell(self, content: Any) -> None:
+        """Put a message into the inboxes of these agents, which they find with their next step.
+
+        Parameters
+        ----------
+        content
+            As for `reply`: the same for all, or one for each; what is still computing is waited
+            for by the agents, and not here.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Listener(da.Agent):
+        ...     def reply(self, message) -> str:
+        ...         return " ".join(str(m.content) for m in self.inbox)
+        >>> people = da.Population(Listener, 3)
+        >>> people.tell("rain")
+        >>> people.isel([1]).tell("today")
+        >>> people.reply().values
+        array(['rain', 'rain today', 'rain'], dtype=StringDType())
+        """
+        session, members = self._join()
+        heards, _ = hear(session, members, self._rows, content)
+        if not session.retracing:
+            indexes, _, masks = address(members.bounds, self._rows)
+            tell(session, members, indexes, heards, masks)
 
     def sel(self, mask: Any = None, /, **values: Any) -> Population:
         """Return the agents for which a mask is true, or whose fields have these values.

@@ -26,6 +26,7 @@ class RowLoop(Protocol):
         note: Any,
         ledger: Any,
         envs: Any,
+        inboxes: Any,
     ) -> None:
         """Fill `after` and `replies`, a list per field and name, and what went otherwise."""
 
@@ -35,15 +36,16 @@ class RowLoop(Protocol):
 # another one.
 _SOURCE = """\
 def loop(
-    fresh, method, messages, ids, rows, rng, before, after, replies, odd, errors, note, ledger, envs
+    fresh, method, messages, ids, rows, rng, before, after, replies, odd, errors, note, ledger,
+    envs, inboxes,
 ):
     {afters} = after
     {replied} = replies
     agent = fresh()
     state = agent.__dict__
     alone, apart = getrefcount(agent), getrefcount(state)
-    for at, message, number, row{values}{env} in zip(
-        rng.each(), messages, ids, rows, *before, {envs}strict=True
+    for at, message, number, row{values}{more} in zip(
+        rng.each(), messages, ids, rows, *before, {each}strict=True
     ):
         agent.id, agent._row, agent.rng = number, row, rng
         {see}
@@ -84,7 +86,11 @@ _SEE = {"": "pass", "one": "ledger.at = at", "many": "ledger.at, agent.env = at,
 
 @cache
 def row_loop(
-    fields: tuple[str, ...], names: tuple[str, ...] | None, environment: str = ""
+    fields: tuple[str, ...],
+    names: tuple[str, ...] | None,
+    environment: str = "",
+    *,
+    mail: bool = False,
 ) -> RowLoop:
     """Return the loop for agents whose fields of numbers and bools are `fields`.
 
@@ -96,6 +102,8 @@ def row_loop(
         What is replied by name, each into a list of its own; None where replies are kept whole.
     environment
         Whether the agents see none (``""``), all the same (``"one"``) or each its own (``"many"``).
+    mail
+        Whether any has got messages.
 
     """
     width = len(fields)
@@ -113,9 +121,9 @@ def row_loop(
         keep="; ".join(f"a{i}[at] = s{i}" for i in each) or "pass",
         take=take,
         width=width,
-        env=", env" if environment == "many" else "",
-        envs="envs, " if environment == "many" else "",
-        see=_SEE[environment],
+        more=", env" * (environment == "many") + ", inbox" * mail,
+        each="envs, " * (environment == "many") + "inboxes, " * mail,
+        see=_SEE[environment] + "; agent.inbox = inbox" * mail,
     )
     scope: dict[str, Any] = {"getrefcount": getrefcount}
     exec(compile(code, "<the loop over rows>", "exec"), scope)

@@ -35,7 +35,7 @@ class Rows:
         self.host, self.method, self.messages = host, method, messages
         cls, block, rows = host.charter.cls, host.block, host.rows
         self.n = len(rows)
-        self.ids = (block.first + rows).tolist()
+        self.ids = host.ids.tolist()
         self.rows = rows.tolist()
         self.fields: dict[str, Field] = cls.__fields__
         self.cheap = [name for name, declared in self.fields.items() if declared.cheap]
@@ -50,7 +50,7 @@ class Rows:
         self.assigned: dict[str, dict[int, Any]] = {}
         self.replies = Replied(self.n, host.call.form, self._where)
         key = step_key(host.charter.seed, host.charter.name, host.call.step)
-        self.draws = Draws(key, block.first + rows)
+        self.draws = Draws(key, host.ids)
 
     def run_rows(self) -> None:
         """Run a `def` method for one agent after another."""
@@ -61,14 +61,16 @@ class Rows:
 
         def fresh() -> Agent:
             agent = cls.__new__(cls)
-            agent._host, agent.env = host, env
+            agent._host, agent.env, agent.inbox = host, env, ()
             return agent
 
+        inboxes: Iterable[Any] = () if host.inboxes is None else host.inboxes.rows()
         envs: Iterable[Any] = ()
         if ledger is not None and self.keys is not None:
             envs = map(partial(_view, ledger), self.keys)
         kind = "" if ledger is None else "one" if self.keys is None else "many"
-        loop = row_loop(tuple(self.cheap), replies.names, kind)
+        mail = host.inboxes is not None
+        loop = row_loop(tuple(self.cheap), replies.names, kind, mail=mail)
         loop(
             fresh,
             self.method,
@@ -84,6 +86,7 @@ class Rows:
             self._note,
             ledger,
             envs,
+            inboxes,
         )
 
     def run_waiting(self, loop: Loop) -> None:
@@ -91,6 +94,7 @@ class Rows:
         host, method, cls, cheap = self.host, self.method, self.host.charter.cls, self.cheap
         each = self.messages if isinstance(self.messages, list) else None
         width, ledger, keys = len(cheap), host.ledger, self.keys
+        inboxes = [()] * self.n if host.inboxes is None else host.inboxes.rows()
         key_of = (lambda at: None) if keys is None else keys.__getitem__
         done, told = 0, time.monotonic()
 
@@ -102,7 +106,7 @@ class Rows:
             nonlocal done, told
             agent = cls.__new__(cls)
             agent.id, agent._row, agent._host = self.ids[at], self.rows[at], host
-            agent.rng = self.draws.rng(at)
+            agent.rng, agent.inbox = self.draws.rng(at), inboxes[at]
             state = agent.__dict__
             for name, column in zip(cheap, self.before, strict=True):
                 state[name] = column[at]
@@ -171,8 +175,7 @@ class Rows:
         """Check what was assigned and replied, and make the next version of the block."""
         errors, replies = self.host.errors, self.replies
         columns = self._checked()
-        if self.host.ledger is not None:
-            errors |= self.host.ledger.misfits()
+        errors |= self.host.misfits()
         for name, by_row in self.assigned.items():
             at = sorted(by_row)
             values, wrong = self.fields[name].bulk([by_row[row] for row in at])

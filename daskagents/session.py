@@ -29,6 +29,7 @@ from daskagents.environments.base import Branch, Environment, give_seat, start_o
 from daskagents.environments.describing import describe_realm
 from daskagents.environments.versions import Made, Versions, make_versions
 from daskagents.errors import NotStoredError, RunError
+from daskagents.exchange import exchange
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.journal.attempt import Journaling
@@ -105,6 +106,7 @@ class Session:
         self.members: dict[str, Members] = {}
         self.worlds: dict[str, Versions] = {}
         self.made: list[Made] = []
+        self.told = 0
         self.steps: list[Step] = []
         self.count = 0
         self.live: dict[tuple[int, int], tuple[int, int, Usage]] = {}
@@ -140,6 +142,7 @@ class Session:
         for members in self.members.values():
             members.handles.clear()
             members.charter = None
+            members.coming.clear()
         self.lazies.clear()
         self.worlds.clear()
         self.made.clear()
@@ -291,9 +294,16 @@ class Session:
         if self.store is not None:
             self._under_way[step.number] = step
             self.store.note("step", step=step.number, round=self.epoch, **said)
-        seen = () if visit is None else (visit.seen, visit.sent)
         calls = [
-            BlockCall(index, members.handles[index], heard, mask, *seen)
+            BlockCall(
+                index,
+                members.handles[index],
+                heard,
+                mask,
+                None if visit is None else visit.seen,
+                () if visit is None else visit.sent,
+                members.coming.pop(index, ()),
+            )
             for index, heard, mask in zip(indexes, heards, masks, strict=True)
         ]
         started = 0
@@ -314,6 +324,8 @@ class Session:
             self.steps.append(step)
         if visit is not None:
             visit.end(step.number, step.bundles)
+        if members.sends:
+            exchange(self, members, step.bundles, step.number)
         return step
 
     def world(self, env: Environment) -> Versions:
@@ -355,7 +367,7 @@ class Session:
             self.name_of(step),
             step.members.charter,
             calls,
-            Call(step.number, step.method, step.form),
+            Call(step.number, step.method, step.form, step.members.n),
             Place(
                 self.topic,
                 step.number,

@@ -32,6 +32,7 @@ from daskagents.block import (
     pick_rows,
 )
 from daskagents.columns import Column, dump, from_arrays, load
+from daskagents.delivery import deliver
 from daskagents.environments.ledger import World
 from daskagents.environments.tasks import Seen
 from daskagents.environments.tasks import world as look
@@ -90,7 +91,10 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Part:
-    """The small part of a bundle that the client looks at."""
+    """The small part of a bundle that the client looks at.
+
+    `lost` says how many messages were to agents that do not exist, and one such id and its sender.
+    """
 
     rows: int
     failed: int
@@ -100,6 +104,7 @@ class Part:
     usage: Tally
     piece: str | bytes | None
     attempt: str = ""
+    lost: tuple[int, int, int] = (0, 0, 0)
 
     def plain(self) -> list[Any]:
         """Return it as msgpack knows it."""
@@ -108,12 +113,13 @@ class Part:
         said = None if first is None else [first.agent, _utf8(first.reason), _utf8(first.where)]
         tally = self.usage.plain()
         failures = dict(self.failures)
-        return [self.rows, self.failed, failures, said, form, tally, self.piece, self.attempt]
+        own = [self.piece, self.attempt, list(self.lost)]
+        return [self.rows, self.failed, failures, said, form, tally, *own]
 
 
 def read_part(plain: Sequence[Any]) -> Part:
     """Return the part that was told as `Part.plain`."""
-    rows, failed, failures, said, form, tally, piece, attempt = plain
+    rows, failed, failures, said, form, tally, piece, attempt, lost = plain
     return Part(
         rows,
         failed,
@@ -123,6 +129,7 @@ def read_part(plain: Sequence[Any]) -> Part:
         read_tally(tally),
         piece,
         attempt,
+        tuple(lost),
     )
 
 
@@ -175,20 +182,22 @@ def do_step(
     heard: Heard | Sealed,
     mask: Mask,
     place: Place,
+    coming: int = 0,
     seen: Seen | None = None,
     *sent: Any,
 ) -> Bundle:
     """Run one step of one block, and write down what was replied.
 
-    Where it sees an environment, that, its version and what else it reads of it are `sent`.
+    What has come for its inboxes is `sent`; and where it sees an environment, that, its version
+    and what else it reads of it.
     """
     _check_stopped(place.topic)
     time.sleep(max(0.0, _ripe - time.monotonic()))
-    block = state_of(held)
+    block = deliver(blob, state_of(held), sent[:coming])
     message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
     charter = charter_of(blob)
     rows = pick_rows(mask, block.n)
-    world = None if seen is None else look(sent[0], seen, sent[1:])
+    world = None if seen is None else look(sent[coming], seen, sent[coming + 1 :])
     telling: dict[str, Any] = {
         "on_progress": lambda done, failed, usage: tell(
             place.topic, {"at": [place.step, place.index], "done": [done, failed, *astuple(usage)]}
@@ -382,6 +391,7 @@ def part_of(bundle: Bundle) -> Part:
         outcome.usage,
         bundle.piece,
         bundle.attempt,
+        (outcome.posted.lost, *outcome.posted.example),
     )
 
 
@@ -421,12 +431,16 @@ def pick_state(held: Block | Bundle, blob: bytes | Charter, name: str) -> NDArra
 _kept: dict[str, Block] = {}
 
 
-def write_state(held: Block | Bundle, path: str | None) -> tuple[Block | None, str]:
+def write_state(
+    held: Block | Bundle, path: str | None, blob: bytes | Charter = b"", *coming: Any
+) -> tuple[Block | None, str]:
     """Write a block as a root to go on from; return it too where no folder is shared.
+
+    What has come for its inboxes is put into them.
 
     The block stays in a table of this process, so that `load_state` need not read it.
     """
-    block = state_of(held)
+    block = deliver(blob, state_of(held), coming)
     if path is None:
         return block, ""
     with writing(path):
