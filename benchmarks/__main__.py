@@ -24,6 +24,7 @@ from benchmarks import (
     rivals,
     rounds,
     starting,
+    worlds,
 )
 from benchmarks.measure import Row, spread
 
@@ -48,6 +49,7 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     sizes = (2, 10_000, 2_000) if quick else (10, 1_000_000, 100_000)
     yield from durability.durability(client, *sizes)
     yield from rivals.rivals(client, agents, 200 if quick else 2_000)
+    yield from worlds.worlds(client, agents, 8)
     yield from long.long_run(100 if quick else 2_000)
 
 
