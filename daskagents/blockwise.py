@@ -64,7 +64,7 @@ class Blockwise(Host):
         """
         cls, call, n = self.charter.cls, self.call, len(self.rows)
         key = step_key(self.charter.seed, self.charter.name, call.step)
-        ids = self.block.first + self.rows
+        ids = self.block.ids_of(self.rows)
         agent: Any = cls.__new__(cls)
         agent.id, agent._row, agent._host = _shown(ids), 0, self
         agent.rng = BlockRng(Draws(key, ids))

@@ -362,6 +362,8 @@ class Driver:
     def _checkpoint(self, *, last: bool = False) -> None:
         """Write all blocks, and go on from what was written, so that the past can be let go."""
         self._last_cut = self.yielded
+        for members in self.session.members.values():
+            members.newest(self.session)
         every = self._every()
         paths = [self.store.checkpoint(self.yielded, m.name, i) for m, i in every]
         rows = [
@@ -393,7 +395,7 @@ class Driver:
         """Let the next steps go on from blocks that are written."""
         handles = self.executor.reload(where, blocks)
         for (m, i), handle in zip(self._every(), handles, strict=True):
-            m.handles[i] = handle
+            m.handles[i], m.away = handle, None
         self.session.cut_past(self.yielded)
 
     def _make_resumable(self) -> None:
@@ -464,7 +466,8 @@ class Driver:
         steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
         with suppress(Exception):
             self.executor.stop(self.session.topic)
-            handles = [h for m in self.session.members.values() for h in m.handles]
+            every = self.session.members.values()
+            handles = [h for m in every for h in (*m.handles, *(m.away.handles if m.away else ()))]
             self.executor.cancel([*handles, *(handle for s in steps for handle in s.bundles)])
             self.executor.gather(self._folding or [])
 

@@ -87,6 +87,10 @@ class Host:
         counts = dict(reasons)
         return Outcome(block, form, replies, failed, counts, first, self.usage, content, lapses)
 
+    def _row_of(self, at: int) -> int:
+        """Return the row of the agent that failed at a position."""
+        return self.rows.item(at)
+
     def _failures(self) -> Iterator[Failure]:
         """Yield why each agent failed that did, by id."""
         told: dict[int, tuple[str, str]] = {}
@@ -94,7 +98,7 @@ class Host:
             error = self.errors[at]
             if id(error) not in told:  # one may be that of a whole block
                 told[id(error)] = f"{type(error).__name__}: {error}", _line_of(error)
-            agent = self.block.first + self.rows.item(at)
+            agent = self.block.ids_of(np.array([self._row_of(at)])).item()
             yield Failure(agent, *told[id(error)], self.heard.get(agent, ""))
 
 

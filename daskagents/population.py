@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import CodeType
 from typing import Any
@@ -19,6 +19,7 @@ from daskagents import html
 from daskagents.agent import Agent, behaviour, unknown_field, waits
 from daskagents.errors import TableError, UsageError
 from daskagents.fields import Field
+from daskagents.groups import Groups
 from daskagents.members import Members
 from daskagents.models.base import Model, Wrapper
 from daskagents.models.chosen import Chosen, as_model
@@ -260,6 +261,32 @@ class Population:
             rows = np.atleast_1d(rows)
             rows = rows if rows.size else rows.astype(int)
         return self._part(np.unique(np.arange(len(self))[rows]))
+
+    def groups(
+        self, field: str, *, dim: str = "group", labels: Sequence[Any] | None = None
+    ) -> Groups:
+        """Return these agents in groups that can play scenes: ``groups("room").play(scene)``.
+
+        Parameters
+        ----------
+        field
+            The agents that have the same value of it are a group.
+        dim
+            The dimension of the groups in results; a run that groups by several fields needs
+            several.
+        labels
+            All values that there may be in a run; by default those of the first play.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Voter(da.Agent):
+        ...     room: int = 0
+        >>> len(da.Population(Voter, {"room": [0, 1, 2, 1]}).groups("room"))
+        3
+
+        """
+        return Groups(self, field, dim, labels)
 
     def to_dataset(self) -> xr.Dataset:
         """Return the current state of these agents, a variable per field, still computing.

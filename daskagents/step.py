@@ -23,6 +23,7 @@ from daskagents.loop import Loop
 from daskagents.message import Message
 from daskagents.models.base import Journal, Keeper
 from daskagents.rows import Rows
+from daskagents.scenes import Scenes, Stage
 from daskagents.usage import Usage
 
 
@@ -77,6 +78,9 @@ def run_step(
     """
     cls = charter.cls
     everyone = np.arange(block.n) if rows is None else rows
+    if call.scene is not None:
+        stage = Stage(charter, call, block, everyone, on_progress, on_form, keeper, journal)
+        return Scenes(stage, _messages(heard, int(np.diff(call.scene.bounds)[0]))).run(loop())
     method = behaviour(cls, call.method)
     messages = _messages(heard, len(everyone))
     if for_blocks(cls, call.method) and not isinstance(messages, BaseException):
