@@ -165,7 +165,7 @@ class Groups:
         at = axis.frame.indexes[self.dim].get_indexer(xr.Dataset(coords={"x": labels}).indexes["x"])
         rows = None if len(at) == axis.n and (at == np.arange(axis.n)).all() else at
         if rows is not None and (rows < 0).any():
-            new = labels[int((rows < 0).argmax())]
+            new = labels[rows < 0].tolist()[0]
             raise UsageError(
                 f"{home.name!r} has a group {new!r} now that it had not before, and a table of"
                 f" results has one column for each; name all of them from the start:"

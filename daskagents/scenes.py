@@ -213,8 +213,8 @@ def takes(scene: Any) -> int:
             continue
         return count
     raise UsageError(
-        f"the scene {name_of(scene)} takes {signature}; write `async def scene(members, env)`, or"
-        " leave out what it does not need"
+        f"the scene {name_of(scene)} takes ({', '.join(signature.parameters)}); write"
+        " `async def scene(members, env)`, or leave out the environment"
     )
 
 
