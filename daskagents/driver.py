@@ -30,7 +30,7 @@ from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.named import Named
 from daskagents.pacing import Every, Pace
-from daskagents.past import write_checkpoint
+from daskagents.past import LOST, write_checkpoint
 from daskagents.plan import plan_each
 from daskagents.population import Population
 from daskagents.progress import Snapshot
@@ -466,9 +466,10 @@ class Driver:
         steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
         with suppress(Exception):
             self.executor.stop(self.session.topic)
-            every = self.session.members.values()
-            handles = [h for m in every for h in (*m.handles, *(m.away.handles if m.away else ()))]
-            self.executor.cancel([*handles, *(handle for s in steps for handle in s.bundles)])
+            every = [(m, m.away) for m in self.session.members.values()]
+            handles = [h for pair in every for m in pair if m is not None for h in m.handles]
+            handles += [handle for s in steps for handle in s.bundles]
+            self.executor.cancel([handle for handle in handles if handle is not LOST])
             self.executor.gather(self._folding or [])
 
     def _told(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from daskagents.block import Block, Scene
 from daskagents.members import Members, address
+from daskagents.past import LOST
 from daskagents.plan import Key, Plan
 from daskagents.session import Session
 from daskagents.shuffle import assemble, bring_back, split
@@ -91,8 +92,19 @@ class Groups(Members):
         if home.away is not self:
             self.handles = self._bring_together(session, home)
             home.away = self
-        home.at_home = False
+        if home.at_home:  # nobody needs the rows there any more, where all of a block are here
+            home.at_home = False
+            indexes, whole, _ = self._homes()
+            for index in np.array(indexes)[whole].tolist():
+                home.handles[index] = LOST
         return self.handles
+
+    def _homes(self) -> tuple[list[int], NDArray[np.bool_], list[NDArray[np.int64]]]:
+        """Return which blocks the members come from, whether all of each, and who of each."""
+        ids = np.sort(self.ids)
+        indexes, counts, _ = address(self.home.bounds, ids)
+        whole = np.diff(self.home.bounds)[indexes] == counts
+        return indexes, whole, np.split(ids, np.cumsum(counts)[:-1])
 
     def _bring_together(self, session: Session, home: Members) -> list[Any]:
         held, wanted = home.newest(session), self._parts()
@@ -106,10 +118,7 @@ class Groups(Members):
     def bring_back(self, session: Session) -> None:
         """Make the next version of the population's own blocks of what its groups became."""
         home: Members = self.home
-        ids = np.sort(self.ids)
-        indexes, counts, _ = address(home.bounds, ids)
-        wanted = np.split(ids, np.cumsum(counts)[:-1])
-        whole = np.diff(home.bounds)[indexes] == counts
+        indexes, whole, wanted = self._homes()
 
         def last(key: Key, at: int, ids: Any, parts: list[Any]) -> Task:
             old = None if whole[at] else home.handles[indexes[at]]

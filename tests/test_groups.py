@@ -25,6 +25,7 @@ import daskagents as da
 from daskagents import grouping, models
 from daskagents.block import Block, first_block
 from daskagents.errors import (
+    BudgetError,
     ReplyError,
     RunError,
     UsageError,
@@ -193,8 +194,9 @@ def test_results_are_over_groups(undisturbed: xr.Dataset) -> None:
     assert not undisturbed["group_failed"].any()
 
 
-@pytest.mark.parametrize("direct", [grouping.DIRECT, 10])
-@pytest.mark.parametrize("workers", ["client1", "client3"])
+@pytest.mark.parametrize(
+    ("workers", "direct"), [("client1", 10), ("client3", grouping.DIRECT), ("client3", 10)]
+)
 def test_the_same_bits_on_any_workers(
     workers: str, direct: int, undisturbed: xr.Dataset, request: Any, monkeypatch: Any
 ) -> None:
@@ -529,6 +531,30 @@ def test_dimensions_and_labels_of_a_run() -> None:
 
     with pytest.raises(WorkflowError, match=r"'x' is about 'group' .* no such group in"):
         da.run(strange, talkers(), client="sync")
+
+
+def test_a_pilot_needs_whole_groups() -> None:
+    with pytest.raises(UsageError, match=r"whole groups; .* as in sel\(room="):
+        da.estimate(waiting, talkers(), client="sync")
+
+
+def test_a_model_that_fails_and_a_budget_that_ends(tmp_path: Path) -> None:
+    def day(people: Any) -> Iterator[Any]:
+        yield {"total": people.groups("room").play(total)}
+
+    def answer(request: Any, rng: Any) -> str:
+        return "no number" if rng.random() < 0.1 else "1.0"
+
+    options: Any = {"client": "sync", "model": models.Dummy(0.0, answer), "max_failed": 0.9}
+    done = da.run(day, talkers(60, Slow), out=tmp_path / "run", **options)
+    failed = done["group_failed"].values[0]
+    assert 0 < failed.sum() < failed.size and (np.isnan(done["total"].values[0]) == failed).all()
+    why = da.open_run(tmp_path / "run").failures()
+    assert (
+        set(why["error"].values.tolist()) == {"ValueError"} and len(why["answer"]) == failed.sum()
+    )
+    with pytest.raises(BudgetError):
+        da.run(day, talkers(60, Slow), budget=da.Budget(calls=20), **options)
 
 
 # The paper's group game
