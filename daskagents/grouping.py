@@ -32,7 +32,7 @@ _Last = Callable[[Key, int, Any, list[Any]], Task]
 
 
 @dataclass
-class Groups(Members):
+class Grouped(Members):
     """Groups of a population within a session, as they are in one play or several.
 
     `bounds` says which groups each block has. While they are the newest, the rows of the members
@@ -73,7 +73,7 @@ class Groups(Members):
         """Return what tasks are to know of a scene."""
         return Scene(session.executor.seal(play), self.shared, self.bounds)
 
-    def is_like(self, other: Groups) -> bool:
+    def is_like(self, other: Grouped) -> bool:
         """Whether the same members are in the same groups and blocks."""
         return (
             self.shared == other.shared

@@ -151,7 +151,7 @@ class Groups:
 
     def _gather(
         self, session: Session, home: Members
-    ) -> tuple[grouping.Groups, NDArray[np.int64] | None]:
+    ) -> tuple[grouping.Grouped, NDArray[np.int64] | None]:
         """Return the groups as they are now, and which of all labels they have; None for all."""
         population = self._population
         values = self._values()
@@ -171,7 +171,7 @@ class Groups:
                 f" results has one column for each; name all of them from the start:"
                 f" groups({self.field!r}, labels=[...])"
             )
-        made = grouping.Groups(
+        made = grouping.Grouped(
             home.cls, axis.name, self.dim, bounds, axis.frame, home.blob, home.charter, []
         )
         made.journaled, made.home, made.shared, made.ids, made.cuts = (
@@ -197,7 +197,7 @@ class Groups:
                 self._check_dim(session)
             every = labels if self._every is None else self._every
             frame = xr.Dataset(coords={self.dim: every})
-            found = grouping.Groups(
+            found = grouping.Grouped(
                 home.cls, name, self.dim, np.array([0, len(every)]), frame, b"", None, []
             )
             session.members[name] = found
@@ -206,10 +206,11 @@ class Groups:
     def _check_dim(self, session: Session) -> None:
         """Raise a `UsageError` if others have the dimension of these groups."""
         for other in session.members.values():
-            if other.dim == self.dim:
+            if other.dim == self.dim or self.dim in other.frame.coords:
+                what = "the dimension" if other.dim == self.dim else "a column"
                 raise UsageError(
-                    f"the dimension {self.dim!r} is that of {other.name!r} already; choose another:"
-                    f" groups({self.field!r}, dim={self.field!r})"
+                    f"dim={self.dim!r} is {what} of {other.name!r} already; choose another name:"
+                    f" groups({self.field!r}, dim={self.field + 's'!r})"
                 )
 
 

@@ -96,7 +96,7 @@ def meetings(people: Any, rounds: int = 6) -> Iterator[Any]:
         if number % 3 == 1:
             people.sel(team=["red", "é"]).do("count")
         own = {"level": people.to_dataset()["level"]} if number % 2 else {}
-        teams = people.sel(team=["red", "blue"]).groups("team", dim="team", labels=TEAMS)
+        teams = people.sel(team=["red", "blue"]).groups("team", dim="teams", labels=TEAMS)
         heard = teams.play(total).max() + played["total"].mean()
         yield {**played, "sum": heard, **own}
         if number == 4:
@@ -509,8 +509,14 @@ def test_dimensions_and_labels_of_a_run() -> None:
         people.groups("room").play(total)
         yield people.groups("team").play(total)
 
-    with pytest.raises(UsageError, match=r"that of 'people\.room' already.*dim='team'"):
+    with pytest.raises(UsageError, match=r"the dimension of 'people\.room' already.*dim='teams'"):
         da.run(both, talkers(), client="sync")
+
+    def column(people: Any) -> Iterator[Any]:
+        yield people.groups("team", dim="room").play(total)
+
+    with pytest.raises(UsageError, match=r"dim='room' is a column of 'people' already"):
+        da.run(column, talkers(), client="sync")
 
     def moving(people: Any, labels: Any = None) -> Iterator[Any]:
         for _ in range(3):
@@ -647,7 +653,7 @@ def test_answers_are_paid_for_once(tmp_path: Path) -> None:
     same(play(tmp_path / "run", resume=True), whole)
     assert len(asked) == paid
     steps = [event for event in events(tmp_path / "run") if event["event"] == "step"]
-    assert {"people.room", "people.team.team"} <= {step["population"] for step in steps}
+    assert {"people.room", "people.team.teams"} <= {step["population"] for step in steps}
 
 
 def waiting(people: Any, rounds: int = 12) -> Iterator[Any]:
@@ -668,6 +674,22 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path) -> None:
             cut = on(client, tmp_path / "cut")
         assert killed.is_set()
     same(on("sync", None), cut)
+
+
+async def deadly(members: Any) -> float:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0.0
+
+
+def test_a_scene_that_kills_its_workers_ends_the_run() -> None:
+    def day(people: Any) -> Iterator[Any]:
+        yield {"x": people.groups("room").play(deadly)}
+
+    with (
+        own_cluster(2, **{"distributed.scheduler.allowed-failures": 0}) as client,
+        pytest.raises(RunError, match="a block of agents was lost with"),
+    ):
+        da.run(day, da.Population(Talker, 4), client=client)
 
 
 def test_a_scene_that_asks_at_once_asks_at_once() -> None:
