@@ -23,6 +23,7 @@ from benchmarks import (
     long,
     rivals,
     rounds,
+    scenes,
     starting,
     worlds,
 )
@@ -36,6 +37,7 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield from cases.waiting(client, 20_000 if quick else 1_000_000, 1)
     yield from rounds.fixed_cost(client, 24 if quick else 600, read=False)
     yield from rounds.fixed_cost(client, 24 if quick else 240, read=True)
+    yield from scenes.auctions(client, 500 if quick else 10_000)
     agents, few = (50_000, 400) if quick else (1_000_000, 4_000)
     yield from alternatives.others(client, agents, 8, few)
     yield alternatives.workers(agents, 8)

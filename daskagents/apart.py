@@ -319,7 +319,7 @@ class Apart:
         """
         self._charter = charter_of(self.blob)
         everyone = np.arange(self.block.n) if self.rows is None else self.rows
-        self._rows, self._ids = everyone, self.block.first + everyone
+        self._rows, self._ids = everyone, self.block.ids_of(everyone)
         self._waiting = self._died = False
         self._process: Process | None = None
         self._usage: dict[int, Tally] = {}

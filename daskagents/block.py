@@ -20,18 +20,24 @@ from daskagents.usage import Tally
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a population: consecutive agents, a column per field."""
+    """Rows of a population, a column per field: consecutive agents, or those of some `ids`."""
 
     first: int
     n: int
     columns: Mapping[str, Column]
+    ids: NDArray[np.int64] | None = None
     mail: Mail | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all columns, and of what waits in the agents' inboxes."""
-        mail = 0 if self.mail is None else self.mail.nbytes
-        return mail + sum(column.nbytes for column in self.columns.values())
+        own = 0 if self.ids is None else self.ids.nbytes
+        own += 0 if self.mail is None else self.mail.nbytes
+        return own + sum(column.nbytes for column in self.columns.values())
+
+    def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the ids of the agents in some rows."""
+        return self.first + rows if self.ids is None else self.ids[rows]
 
 
 @dataclass(frozen=True)
@@ -45,26 +51,56 @@ class Charter:
 
 
 @dataclass(frozen=True)
+class Scene:
+    """What the groups of a population play in one step.
+
+    Parameters
+    ----------
+    play
+        The coroutine function, or what it was sealed into.
+    field
+        Which the agents of a group have in common.
+    bounds
+        The number of the first group of each block, and that of all groups.
+    """
+
+    play: Any
+    field: str
+    bounds: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Call:
-    """What one step asks of every agent it addresses, of a population of so many."""
+    """What one step asks of every agent, or every group, of a population of so many agents."""
 
     step: int
     method: str = "reply"
     form: Form | None = None
+    scene: Scene | None = None
     population: int = 0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an agent failed, in which line of its code if it was there, and what it heard last."""
+    """Why an agent failed, in which line of its code if it was there, and what it heard last.
+
+    Where a scene failed, `group` says of which group, and `agent` who failed in it; or its first
+    member, if the scene itself did.
+    """
 
     agent: int
     reason: str
     where: str
     answer: str = ""
+    group: str = ""
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.where})" if self.where else self.reason
+
+    def among(self, failed: int, asked: int) -> tuple[str, str]:
+        """Say how many failed, and that this was the first: in two parts of a sentence."""
+        what, who = ("groups", self.group) if self.group else ("agents", f"agent {self.agent}")
+        return f"{failed} of {asked} {what} failed", f"the first was {who}: {self}"
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def _read(path: Path) -> Block:
             columns.pop(f"{_MAIL}{part}") for part in ("to", "sender", "content")
         )
         mail = Mail(to.arrays()["values"], sender.arrays()["values"], found["messages"], content)
-    return Block(int(found["first"]), int(found["agents"]), columns, mail)
+    return Block(int(found["first"]), int(found["agents"]), columns, mail=mail)
 
 
 def _check(array: NDArray[Any]) -> int:

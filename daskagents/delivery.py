@@ -76,10 +76,8 @@ def deliver(blob: bytes | Charter, block: Block, coming: Sequence[Lane]) -> Bloc
     found: list[Mail] = [] if block.mail is None else [block.mail]
     for lane in coming:
         own = [] if lane.mail is None else [_own(lane.mail, block)]
-        if lane.wide:
-            wide = spread(lane.wide, ids, charter.cls.__fields__, block.columns)
-            own = [_by_sender(own + wide)] if own or wide else []
-        found += own
+        own += spread(lane.wide, ids, charter.cls.__fields__, block.columns)
+        found += [_by_sender(own)] if own else []
     mail = join(found)
     if mail is not None:
         check_limit(mail, charter.cls.inbox_limit, charter.name)

@@ -31,7 +31,7 @@ from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.named import Named
 from daskagents.pacing import Every, Pace
-from daskagents.past import write_checkpoint
+from daskagents.past import LOST, write_checkpoint
 from daskagents.plan import plan_each
 from daskagents.population import Population
 from daskagents.progress import Snapshot
@@ -391,6 +391,8 @@ class Driver:
     def _checkpoint(self, *, last: bool = False) -> None:
         """Write all blocks, and go on from what was written, so that the past can be let go."""
         self._last_cut = self.yielded
+        for members in self.session.members.values():
+            members.newest(self.session)
         every = self._every()
         paths = [self.store.checkpoint(self.yielded, m.name, i) for m, i in every]
         rows = [
@@ -424,7 +426,7 @@ class Driver:
         """Let the next steps go on from blocks that are written."""
         handles = self.executor.reload(where, blocks)
         for (m, i), handle in zip(self._every(), handles, strict=True):
-            m.handles[i] = handle
+            m.handles[i], m.away = handle, None
         self.session.cut_past(self.yielded)
         for versions in self.session.worlds.values():
             versions.go_on(self.store.checkpoint(self.yielded, versions.name))
@@ -499,8 +501,10 @@ class Driver:
         steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
         with suppress(Exception):
             self.executor.stop(self.session.topic)
-            handles = [h for m in self.session.members.values() for h in m.handles]
-            self.executor.cancel([*handles, *(handle for s in steps for handle in s.bundles)])
+            every = [(m, m.away) for m in self.session.members.values()]
+            handles = [h for pair in every for m in pair if m is not None for h in m.handles]
+            handles += [handle for s in steps for handle in s.bundles]
+            self.executor.cancel([handle for handle in handles if handle is not LOST])
             self.executor.gather(self._folding or [])
 
     def _told(self) -> list[dict[str, Any]]:

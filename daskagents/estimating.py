@@ -184,6 +184,11 @@ def estimate(
         seconds.append(passed)
         for step, parts in told:
             members, n = step.members, len(step.members.bounds) - 1
+            if members.are_groups:
+                raise UsageError(
+                    "a pilot takes a few agents of each population, and scenes need whole groups;"
+                    f" run the workflow with a few groups, as in sel({members.shared}=[...])"
+                )
             size = small.sizes.get(id(members.frame))
             each = took.setdefault(members.name, _Took(size or n, np.zeros((_ROUNDS, n, 4))))
             for index, part in zip(step.indexes, parts, strict=True):

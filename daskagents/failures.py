@@ -36,6 +36,7 @@ def write_failures(folder: Path, step: int, name: str, lapses: Iterable[Failure]
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for one in lapses:
             kind, _, message = one.reason.partition(": ")
+            message = f"{one.group}: {message}" if one.group else message
             said = {"error": kind, "message": message, "where": one.where, "answer": one.answer}
             file.write(line_of("failed", {"agent": one.agent, **said}, str))
 

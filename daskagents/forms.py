@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -75,6 +76,8 @@ def form_of(reply: Any, where: str) -> Form:
 
 def declared_form(function: Callable[..., Any]) -> Form | None:
     """Return the form that a method's return annotation declares; None where it has none."""
+    while isinstance(function, functools.partial):
+        function = function.func
     try:
         annotation = typing.get_type_hints(function).get("return", Ellipsis)
     except NameError:  # an annotation that only a type checker can read

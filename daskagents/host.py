@@ -43,7 +43,7 @@ class Host:
     ledger: Ledger | None = None
 
     def __post_init__(self) -> None:
-        self.ids = self.block.first + self.rows
+        self.ids = self.block.ids_of(self.rows)
         self.outbox = Outbox(self.call.population, self.charter.cls.__fields__)
         mail = self.block.mail
         self.inboxes = None if mail is None else Inboxes(mail, self.ids)
@@ -59,9 +59,8 @@ class Host:
         found = {} if self.ledger is None else self.ledger.misfits()
         wrong = self.outbox.misfits()
         if wrong:
-            senders = list(wrong)
-            places = np.searchsorted(self.ids, senders).tolist()
-            found |= {at: wrong[sender] for at, sender in zip(places, senders, strict=True)}
+            rows = np.flatnonzero(np.isin(self.ids, list(wrong)))
+            found |= {at: wrong[self.ids.item(at)] for at in rows.tolist()}
         return found
 
     def fail(self, where: Any, reason: str) -> None:
@@ -111,10 +110,11 @@ class Host:
         lapses = tuple(self._failures())
         first = lapses[0] if lapses else None
         counts = dict(reasons)
-        written = {} if self.ledger is None else self.ledger.parts(failed)
-        posted = self.outbox.posted(self.ids[failed])
+        lost = self._lost(failed)
+        written = {} if self.ledger is None else self.ledger.parts(self._writers(lost))
+        posted = self.outbox.posted(self.ids[lost])
         if self.inboxes is not None:
-            block = replace(block, mail=self.inboxes.left(~failed))
+            block = replace(block, mail=self.inboxes.left(~lost))
         usage = self.usage
         return Outcome(
             block,
@@ -130,6 +130,18 @@ class Host:
             posted,
         )
 
+    def _lost(self, failed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which of the addressed rows stay as they were."""
+        return failed
+
+    def _writers(self, lost: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return of whom what was written to an environment does not count."""
+        return lost
+
+    def _row_of(self, at: int) -> int:
+        """Return the row of the agent that failed at a position."""
+        return self.rows.item(at)
+
     def _failures(self) -> Iterator[Failure]:
         """Yield why each agent failed that did, by id."""
         told: dict[int, tuple[str, str]] = {}
@@ -137,7 +149,7 @@ class Host:
             error = self.errors[at]
             if id(error) not in told:  # one may be that of a whole block
                 told[id(error)] = f"{type(error).__name__}: {error}", _line_of(error)
-            agent = self.block.first + self.rows.item(at)
+            agent = self.block.ids_of(np.array([self._row_of(at)])).item()
             yield Failure(agent, *told[id(error)], self.heard.get(agent, ""))
 
 

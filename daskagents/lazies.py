@@ -69,14 +69,14 @@ class Lazies:
             for kind, _, count in origins(array)
         )
 
-    def send(self, parts: Sequence[NDArray[Any]]) -> list[Any]:
+    def send(self, parts: Sequence[NDArray[Any]], what: str = "sent") -> list[Any]:
         """Return handles of messages, one for each agent, cut into blocks.
 
         They are in the graph or in the run directory, so that a lost worker takes none along.
         """
         if self._session.retracing:
             return [LOST] * len(parts)
-        name = f"sent-{self._session.token}-{self._session.count}"
+        name = f"{what}-{self._session.token}-{self._session.count}"
         if sum(part.nbytes for part in parts) < _LIGHT:
             plan = plan_each(name, tasks.same, [(part,) for part in parts])
             return self._session.executor.submit(plan)

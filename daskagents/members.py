@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from daskagents.agent import Agent
-from daskagents.block import Charter
+from daskagents.block import Charter, Scene
 from daskagents.forms import Form
 from daskagents.scan import names_used
 from daskagents.tasks import Mask, Part
+
+if TYPE_CHECKING:
+    from daskagents.session import Session
 
 
 @dataclass
@@ -34,11 +37,53 @@ class Members:
     journaled: bool = False
     coming: dict[int, list[Any]] = field(default_factory=dict)
 
+    #: How often they were asked, and what was read of their fields since.
+    version: int = 0
+    known: dict[str, tuple[int, NDArray[Any]]] = field(default_factory=dict)
+    #: The groups that their rows were brought into, and whether those here are the newest.
+    away: Any = None
+    at_home: bool = True
+    moves: int = 0
+
     @cached_property
     def sends(self) -> bool:
         """Whether agents of this class may send messages."""
         names = names_used(self.cls)
         return names is None or "send" in names
+
+    @property
+    def agents(self) -> Members:
+        """The population of the agents that a step asks."""
+        return self
+
+    def address(self, rows: NDArray[np.int64] | None) -> tuple[list[int], list[int], list[Mask]]:
+        """Return which blocks some rows are in, how many each has, and masks of them."""
+        return address(self.bounds, rows)
+
+    @property
+    def are_groups(self) -> bool:
+        """Whether these are the groups of a population, which have labels in place of ids."""
+        return False
+
+    def labels(self, rows: NDArray[np.int64] | None) -> Any:
+        """Return what some of them are called along their dimension: agents by their ids."""
+        return np.arange(self.n) if rows is None else rows
+
+    def newest(self, session: Session) -> list[Any]:
+        """Return handles of the blocks as the last step left them, brought back if need be."""
+        if not self.at_home:
+            self.away.bring_back(session)
+        return self.handles
+
+    def begin(self, session: Session) -> list[Any]:
+        """Return handles of the blocks for a step that makes new versions of them."""
+        handles = self.newest(session)
+        self.away = None
+        return handles
+
+    def scene_of(self, session: Session, play: Any) -> Scene | None:
+        """Return what a step's tasks are to know of a scene; None where it is of no groups."""
+        return None
 
     @property
     def n(self) -> int:
@@ -73,6 +118,7 @@ class Step:
     bundles: list[Any] = field(default_factory=list)
     results: list[Part] | None = None
     kept: bool = False
+    scene: Scene | None = None
 
     @property
     def addressed(self) -> int:
@@ -80,9 +126,9 @@ class Step:
         return sum(self.counts)
 
     @property
-    def ids(self) -> NDArray[np.int64]:
-        """The ids of the addressed agents, in order."""
-        return np.arange(self.members.n) if self.rows is None else self.rows
+    def name(self) -> str:
+        """What single replies are called: as the method or the scene."""
+        return self.method.removeprefix("play(").removesuffix(")").rpartition(".")[2]
 
 
 def address(

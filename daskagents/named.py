@@ -12,8 +12,8 @@ from daskagents.errors import AgentError, NotStoredError, UsageError
 from daskagents.models.base import Model
 from daskagents.models.describe import describe_model
 from daskagents.past import LOST
-from daskagents.population import Population, as_branch
-from daskagents.replies import hear
+from daskagents.population import Population
+from daskagents.replies import as_branch, hear
 from daskagents.session import Session
 
 

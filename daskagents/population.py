@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from daskagents.environments.base import Branch, Environment
 from daskagents.errors import TableError, UsageError
 from daskagents.exchange import tell
 from daskagents.fields import Field
+from daskagents.groups import Groups
 from daskagents.members import Members, address
 from daskagents.models.base import Model, Wrapper
 from daskagents.models.chosen import Chosen, as_model
 from daskagents.models.describe import describe_model
 from daskagents.projection import state_bytes
-from daskagents.replies import hear, make_frame, replies_of, states_of
+from daskagents.replies import as_branch, hear, make_frame, replies_of, states_of
 from daskagents.scan import assigns
 from daskagents.session import Session, current_session
 from daskagents.table import Table, block_bounds, read_table
@@ -294,6 +295,32 @@ class Population:
             rows = rows if rows.size else rows.astype(int)
         return self._part(np.unique(np.arange(len(self))[rows]))
 
+    def groups(
+        self, field: str, *, dim: str = "group", labels: Sequence[Any] | None = None
+    ) -> Groups:
+        """Return these agents in groups that can play scenes: ``groups("room").play(scene)``.
+
+        Parameters
+        ----------
+        field
+            The agents that have the same value of it are a group.
+        dim
+            The dimension of the groups in results; a run that groups by several fields needs
+            several.
+        labels
+            All values that there may be in a run; by default those of the first play.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Voter(da.Agent):
+        ...     room: int = 0
+        >>> len(da.Population(Voter, {"room": [0, 1, 2, 1]}).groups("room"))
+        3
+
+        """
+        return Groups(self, field, dim, labels)
+
     def to_dataset(self) -> xr.Dataset:
         """Return the current state of these agents, a variable per field, still computing.
 
@@ -388,16 +415,6 @@ class Population:
                 whole.model,
             )
         return whole._session, whole._members
-
-
-def as_branch(env: Any, cls: type[Agent]) -> Branch | None:
-    """Return an environment as a step is given it, or raise a `UsageError`."""
-    branch = Branch(env, (), "") if isinstance(env, Environment) else env
-    if branch is not None and not isinstance(branch, Branch):
-        raise UsageError(f"env is {env!r}; give an Environment, or a branch of one")
-    if branch is not None and branch.by and branch.by not in cls.__fields__:
-        raise UsageError(f"agents find their own by {branch.by!r}: {unknown_field(cls, branch.by)}")
-    return branch
 
 
 def check_choice(cls: type[Agent], table: Table, model: Model) -> None:

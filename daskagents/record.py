@@ -90,7 +90,8 @@ class Record:
     def _take_value(self, array: xr.DataArray, members: Members | None) -> Value:
         """Take what is no variable over agents alone: it comes to the client."""
         if members is not None and members.dim in array.indexes:
-            array = array.reindex({members.dim: np.arange(members.n)}).drop_vars(members.dim)
+            every = members.frame.indexes[members.dim]
+            array = array.reindex({members.dim: every}).drop_vars(members.dim)
         labels = {str(dim): index.tolist() for dim, index in array.indexes.items()}
         data = array.data
         if isinstance(data, Array):
@@ -237,6 +238,13 @@ def _ids(name: str, array: xr.DataArray, members: Members) -> NDArray[np.int64]:
             )
         return np.arange(members.n)
     ids: NDArray[Any] = index.to_numpy()
+    if members.are_groups:
+        ids = members.frame.indexes[members.dim].get_indexer(index)
+        if len(ids) and ids.min() < 0:
+            raise WorkflowError(
+                f"{name!r} is about {members.dim!r} {index[ids.argmin()]!r}, and there is no such"
+                f" group in {members.name!r}"
+            )
     if len(ids) and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= members.n):
         raise WorkflowError(
             f"{name!r} is about {members.dim!r} {ids.min()} to {ids.max()}, and the agents of"

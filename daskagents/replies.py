@@ -16,7 +16,9 @@ from dask import is_dask_collection
 from dask.array.core import Array
 from numpy.typing import NDArray
 
+from daskagents.agent import Agent, unknown_field
 from daskagents.columns import Texts
+from daskagents.environments.base import Branch, Environment
 from daskagents.errors import ReplyError, UsageError
 from daskagents.fields import Field
 from daskagents.members import Members, Step, address
@@ -73,7 +75,7 @@ def replies_of(session: Session, step: Step) -> xr.Dataset | xr.DataArray:
         session.remember(arrays[name], step, name)
     frame = members.frame if step.rows is None else members.frame.isel({members.dim: step.rows})
     if step.form.single:
-        return xr.DataArray(arrays[""], frame.coords, [members.dim], name=step.method)
+        return xr.DataArray(arrays[""], frame.coords, [members.dim], name=step.name)
     frame = _without(members, frame, arrays.keys() & set(frame.coords))
     return xr.Dataset({name: (members.dim, array) for name, array in arrays.items()}, frame.coords)
 
@@ -100,7 +102,8 @@ def _without(members: Members, frame: xr.Dataset, taken: set[str]) -> xr.Dataset
 def states_of(session: Session, members: Members, rows: NDArray[np.int64] | None) -> xr.Dataset:
     """Return the current state of a population: a variable per field."""
     indexes, counts, _ = address(members.bounds, None)
-    handles = [members.handles[index] for index in indexes]
+    blocks = members.newest(session)
+    handles = [blocks[index] for index in indexes]
     name = f"state-{members.name}-{session.count}-{session.token}"
     named = _bundles(session, name, handles, counts)
     found: dict[str, Any] = {}
@@ -122,11 +125,21 @@ def _bundles(session: Session, name: str, handles: Sequence[Any], counts: Sequen
     return Array(graph, name, (tuple(counts),), meta=np.empty(0))
 
 
+def as_branch(env: Any, cls: type[Agent]) -> Branch | None:
+    """Return an environment as a step is given it, or raise a `UsageError`."""
+    branch = Branch(env, (), "") if isinstance(env, Environment) else env
+    if branch is not None and not isinstance(branch, Branch):
+        raise UsageError(f"env is {env!r}; give an Environment, or a branch of one")
+    if branch is not None and branch.by and branch.by not in cls.__fields__:
+        raise UsageError(f"agents find their own by {branch.by!r}: {unknown_field(cls, branch.by)}")
+    return branch
+
+
 def hear(
     session: Session, members: Members, rows: NDArray[np.int64] | None, content: Any
 ) -> tuple[list[Any], str]:
     """Return what each addressed block hears, as a value or a handle, and a digest of it all."""
-    indexes, counts, _ = address(members.bounds, rows)
+    indexes, counts, _ = members.address(rows)
     if isinstance(content, xr.Dataset):
         raise UsageError(
             f"the message is a Dataset with {', '.join(map(str, content.data_vars))}; send one"
@@ -140,7 +153,7 @@ def hear(
         return [content._enter(session)] * len(indexes), f"message of {content.name}"
     message = said(content)
     sent = message if isinstance(message.content, _PLAIN) else Sealed(seal(message))
-    return [sent] * len(indexes), _digest(message)
+    return [sent] * len(indexes), digest_of(message)
 
 
 def _hear_array(
@@ -155,7 +168,7 @@ def _hear_array(
     if content.dims == ():
         if not lazy:
             message = said(content.item())
-            return [message] * len(indexes), _digest(message)
+            return [message] * len(indexes), digest_of(message)
         (handle,) = session.lazies.carry(content.data)
         return [handle] * len(indexes), _lazy_digest(content.data)
     if content.dims != (members.dim,):
@@ -165,13 +178,13 @@ def _hear_array(
                 f" {content.dims}"
             )
         message = said(content.values)
-        return [message] * len(indexes), _digest(message)
+        return [message] * len(indexes), digest_of(message)
     content = _aligned(content, members, rows)
     chunks = (tuple(counts),)
     if not lazy:
         values = content.values
         parts = [values[start:end] for start, end in pairwise(np.cumsum([0, *counts]))]
-        return session.lazies.send(parts), _digest(values)
+        return session.lazies.send(parts), digest_of(values)
     array = content.data
     if array.chunks != chunks:
         array = array.rechunk(chunks)
@@ -183,7 +196,7 @@ def _aligned(
 ) -> xr.DataArray:
     """Return one message per addressed agent, matched by id where the array has ids."""
     dim = members.dim
-    ids = np.arange(members.n) if rows is None else rows
+    ids = members.labels(rows)
     if dim not in content.indexes:
         if content.sizes[dim] != len(ids):
             raise UsageError(f"{content.sizes[dim]} messages were given for {len(ids)} agents")
@@ -241,7 +254,8 @@ def _lazy_digest(array: Array) -> str:
     return _hash(f"{sorted(made)} {array.dtype} {array.chunks}".encode())
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """Return a digest of what is said, the same in each life of a run."""
     if not isinstance(value, np.ndarray):
         return _hash(repr(value).encode())
     numbers = value.dtype.kind in "fiub"

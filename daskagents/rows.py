@@ -141,9 +141,13 @@ class Rows:
         for column, value in zip(self.after, values, strict=True):
             column[at] = value
         if at == 0 and self.replies.form is None:
-            self.host.errors |= self.replies.find_form([0])
-            if self.host.on_form is not None and self.replies.form is not None:
-                self.host.on_form(self.replies.form)
+            self._tell_form()
+
+    def _tell_form(self) -> None:
+        """Tell the form of the first reply."""
+        self.host.errors |= self.replies.find_form([0])
+        if self.host.on_form is not None and self.replies.form is not None:
+            self.host.on_form(self.replies.form)
 
     def _note(self, at: int, state: dict[str, Any]) -> None:
         """Keep the values an agent assigned to fields that are not read beforehand."""
@@ -173,15 +177,26 @@ class Rows:
 
     def finish(self) -> Outcome:
         """Check what was assigned and replied, and make the next version of the block."""
-        errors, replies = self.host.errors, self.replies
         columns = self._checked()
-        errors |= self.host.misfits()
+        self.host.errors |= self.host.misfits()
+        self._check_assigned()
+        failed, replied = self._replied(self.n)
+        content = _plain(self.replies.item(0)) if self.n == 1 and not failed[0] else None
+        block = self._next_block(columns, failed)
+        return self.host.outcome(block, self.replies.form, replied, failed, content)
+
+    def _check_assigned(self) -> None:
+        """Make values of their fields of what was assigned."""
         for name, by_row in self.assigned.items():
             at = sorted(by_row)
             values, wrong = self.fields[name].bulk([by_row[row] for row in at])
             self.assigned[name] = dict(zip(at, values, strict=True))
-            errors |= {at[position]: error for position, error in wrong.items()}
-        failed = np.zeros(self.n, bool)
+            self.host.errors |= {at[position]: error for position, error in wrong.items()}
+
+    def _replied(self, n: int) -> tuple[NDArray[np.bool_], dict[str, Column]]:
+        """Return which of `n` have failed, and what the others replied."""
+        errors, replies = self.host.errors, self.replies
+        failed = np.zeros(n, bool)
         failed[list(errors)] = True
         if replies.form is None:
             errors |= replies.find_form(np.flatnonzero(~failed).tolist())
@@ -189,9 +204,7 @@ class Rows:
         replied, odd = replies.collect(failed)
         errors |= odd
         failed[list(odd)] = True
-        content = _plain(replies.item(0)) if self.n == 1 and not failed[0] else None
-        block = self._next_block(columns, failed)
-        return self.host.outcome(block, replies.form, replied, failed, content)
+        return failed, replied
 
     def _checked(self) -> dict[int, Column | None]:
         """Return the cheap fields that changed, by position; None where not all values fitted."""

@@ -34,7 +34,7 @@ from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.journal.attempt import Journaling
 from daskagents.lazies import ORIGIN, Lazies
-from daskagents.members import Members, Step, address
+from daskagents.members import Members, Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.describe import describe_model
@@ -141,7 +141,7 @@ class Session:
         self._open.close()
         for members in self.members.values():
             members.handles.clear()
-            members.charter = None
+            members.charter = members.away = None
             members.coming.clear()
         self.lazies.clear()
         self.worlds.clear()
@@ -266,17 +266,23 @@ class Session:
         named: bool = False,
         digest: str = "",
         env: Branch | None = None,
+        play: Any = None,
     ) -> Step:
-        """Submit one step; `heards` has a message or its handle for each addressed block."""
-        function = behaviour(members.cls, method)
+        """Submit one step; `heards` has a message or its handle for each addressed block.
+
+        `play` is the scene of a step of groups, which do that in place of a method.
+        """
+        function = play or behaviour(members.cls, method)
         key = (members.cls, method)
         members.named = members.named or named
         form = self.forms.get(key) or declared_form(function) or self._past_form(members, method)
-        indexes, counts, masks = address(members.bounds, rows)
-        visit = None if env is None else self.world(env.whole).visit(env, members.cls)
+        visit = None if env is None else self.world(env.whole).visit(env, members.cls, play)
+        indexes, counts, masks = members.address(rows)
         step = Step(self.count, members, method, rows, indexes, counts, masks, form)
         self.count += 1
-        self._addressed[step.number] = indexes
+        members.version += 1
+        if play is None:  # scenes are not run apart
+            self._addressed[step.number] = indexes
         said = {
             "population": members.name,
             "method": method,
@@ -294,10 +300,12 @@ class Session:
         if self.store is not None:
             self._under_way[step.number] = step
             self.store.note("step", step=step.number, round=self.epoch, **said)
+        step.scene = members.scene_of(self, play)
+        handles = members.begin(self)
         calls = [
             BlockCall(
                 index,
-                members.handles[index],
+                handles[index],
                 heard,
                 mask,
                 None if visit is None else visit.seen,
@@ -325,7 +333,7 @@ class Session:
         if visit is not None:
             visit.end(step.number, step.bundles)
         if members.sends:
-            exchange(self, members, step.bundles, step.number)
+            exchange(self, members.agents, step.bundles, step.number)
         return step
 
     def world(self, env: Environment) -> Versions:
@@ -367,7 +375,7 @@ class Session:
             self.name_of(step),
             step.members.charter,
             calls,
-            Call(step.number, step.method, step.form, step.members.n),
+            Call(step.number, step.method, step.form, step.scene, step.members.agents.n),
             Place(
                 self.topic,
                 step.number,
@@ -460,10 +468,8 @@ class Session:
     def _too_many(self, step: Step, failed: int) -> str:
         parts = step.results or []
         first = next(part.first_failure for part in parts if part.first_failure is not None)
-        return (
-            f"{self._where(step)}: {failed} of {step.addressed} agents failed, and max_failed is"
-            f" {self.max_failed:g}; the first was agent {first.agent}: {first}"
-        )
+        said, which = first.among(failed, step.addressed)
+        return f"{self._where(step)}: {said}, and max_failed is {self.max_failed:g}; {which}"
 
     def _where(self, step: Step) -> str:
         return f"step {step.number} ({step.members.name}.{step.method})"

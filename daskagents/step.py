@@ -24,6 +24,7 @@ from daskagents.loop import Loop
 from daskagents.message import Message
 from daskagents.models.base import Journal, Keeper
 from daskagents.rows import Rows
+from daskagents.scenes import Scenes, Stage
 from daskagents.usage import Usage
 
 
@@ -81,9 +82,13 @@ def run_step(
     """
     cls = charter.cls
     everyone = np.arange(block.n) if rows is None else rows
+    ledger = None if world is None else Ledger(world)
+    if call.scene is not None:
+        stage = Stage(charter, call, block, everyone, on_progress, on_form, keeper, journal)
+        stage.ledger = ledger
+        return Scenes(stage, _messages(heard, int(np.diff(call.scene.bounds)[0]))).run(loop())
     method = behaviour(cls, call.method)
     messages = _messages(heard, len(everyone))
-    ledger = None if world is None else Ledger(world)
     if for_blocks(cls, call.method) and not isinstance(messages, BaseException):
         whole = Blockwise(charter, call, block, everyone, on_progress, on_form)
         whole.ledger = ledger

@@ -28,6 +28,7 @@ from daskagents.block import (
     Heard,
     Outcome,
     Said,
+    Scene,
     first_block,
     pick_rows,
 )
@@ -43,7 +44,7 @@ from daskagents.journal import attempt as journals
 from daskagents.journal.attempt import Attempt, Journaling
 from daskagents.keeping import WorkerKeeper
 from daskagents.loop import Loop, shared_loop
-from daskagents.sealing import charter_of
+from daskagents.sealing import charter_of, unseal_once
 from daskagents.step import run_step
 from daskagents.usage import Tally, read_tally
 
@@ -110,7 +111,9 @@ class Part:
         """Return it as msgpack knows it."""
         first = self.first_failure
         form = None if self.form is None else [list(kind) for kind in self.form.kinds]
-        said = None if first is None else [first.agent, _utf8(first.reason), _utf8(first.where)]
+        said: list[Any] | None = None
+        if first is not None:
+            said = [first.agent, *map(_utf8, (first.reason, first.where, "", first.group))]
         tally = self.usage.plain()
         failures = dict(self.failures)
         own = [self.piece, self.attempt, list(self.lost)]
@@ -207,7 +210,9 @@ def do_step(
         ),
         "keeper": None if own_loop.get() else WorkerKeeper(place.topic, get_worker()),
     }
-    if apart.is_marked(place.topic, charter.name, place.index):
+    if call.scene is not None:
+        call = replace(call, scene=_opened(call.scene, place.index))
+    if call.scene is None and apart.is_marked(place.topic, charter.name, place.index):
         outcome, attempt = _run_apart(blob, block, call, message, rows, world, place, telling)
     else:
         with _attempt(charter, call, place) as journal:
@@ -238,6 +243,12 @@ def do_step(
     if place.shared:  # else its replies travel with it, and the client asks for them
         tell(place.topic, {"at": [place.step, place.index], "part": part_of(bundle).plain()})
     return bundle
+
+
+def _opened(scene: Scene, index: int) -> Scene:
+    """Return a scene as it is played in one block."""
+    play = unseal_once(scene.play) if isinstance(scene.play, bytes) else scene.play
+    return replace(scene, play=play, bounds=scene.bounds[index : index + 2])
 
 
 def _run_apart(
@@ -413,11 +424,7 @@ def pick_reply(
     outcome = bundle.outcome
     failed = int(outcome.failed.sum())
     if limit is not None and failed > limit * len(outcome.failed) and outcome.first_failure:
-        first = outcome.first_failure
-        raise AgentError(
-            f"{failed} of {len(outcome.failed)} agents failed; the first was agent"
-            f" {first.agent}: {first}"
-        )
+        raise AgentError("; ".join(outcome.first_failure.among(failed, len(outcome.failed))))
     if name not in outcome.replies:  # nobody in this block replied
         return blank(kind, len(outcome.failed))
     return as_numpy(outcome.replies[name])

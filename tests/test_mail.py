@@ -173,7 +173,7 @@ def test_mail_comes_back_from_disk(rows: list[tuple[int, int, Any]]) -> None:
         to, sender, said = zip(*rows, strict=True)
         mail = make_mail(np.array(to), np.array(sender), list(said))
     with tempfile.TemporaryDirectory() as folder:
-        blocks.write(Block(0, 10, {}, mail), Path(folder, "block"))
+        blocks.write(Block(0, 10, {}, mail=mail), Path(folder, "block"))
         back = blocks.read(Path(folder, "block")).mail
     if mail is None:
         assert back is None

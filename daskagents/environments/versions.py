@@ -105,16 +105,16 @@ class Versions:
     _open: bool = False
     _step: int = -1
 
-    def visit(self, branch: Branch, cls: type[Any]) -> Visit:
-        """Let a step see the newest version."""
+    def visit(self, branch: Branch, cls: type[Any], play: Any = None) -> Visit:
+        """Let a step see the newest version; of what a scene reads and writes nothing is known."""
         if not branch.pinned:
             self.close()
-        names = names_used(cls, "env")
+        names = None if play else names_used(cls, "env")
         own = _names_of(self.realm.tree)
         read = None if names is None or own is None else names | own
         retracing = self.session.retracing
         needs, sent = (Needs(), []) if retracing else self._sent(read)
-        used = names_used(cls)
+        used = None if play else names_used(cls)
         return Visit(
             self,
             Seen(needs, branch.path, branch.by),
