@@ -36,7 +36,7 @@ from daskagents.population import Population
 from daskagents.progress import Snapshot
 from daskagents.reads import AGAIN
 from daskagents.record import Record
-from daskagents.rounds import Rounds, fold, paths, remove
+from daskagents.rounds import Rounds, add_alive, fold, paths, remove
 from daskagents.session import Session, running
 from daskagents.store import Store
 from daskagents.tasks import Part, writing
@@ -118,6 +118,7 @@ class Driver:
         self.n_failed, self.replies = before.get("n_failed", 0), before.get("replies", 0)
         self.usage = read_tally(before.get("usage", ()))
         self._models: set[str] = set(before.get("models", ()))
+        self._alive: list[int] = before.get("alive", [])
         self._unsaid = [(number, read_tally(said)) for number, said in before.get("unsaid", ())]
         self._unpacked: list[tuple[int, dict[int, str]]] = []
         self._folding: list[Any] | None = None
@@ -281,6 +282,9 @@ class Driver:
             self.rounds.add_value(name, Value((), number))
         if self.heed is not None:
             self.heed(record.number, own["seconds"], told)
+        self._alive.append(record.alive)
+        if record.turnover:
+            self._alive = add_alive(self.rounds, self._alive)
         self._add_models(tally)
         self.rounds.close(sources)
         del self.pending[0]
@@ -386,8 +390,9 @@ class Driver:
         self._go_on_from(where, blocks)
 
     def _every(self) -> list[tuple[Members, int]]:
-        """Return all blocks: of which population, and which."""
-        return [(m, i) for m in self.session.members.values() for i in range(len(m.handles))]
+        """Return all blocks that have agents: of which population, and which."""
+        members = self.session.members.values()
+        return [(m, i) for m in members for i, h in enumerate(m.handles) if h is not None]
 
     def _go_on_from(self, where: list[tuple[str, str]], blocks: list[Any]) -> None:
         """Let the next steps go on from blocks that are written."""
@@ -413,6 +418,7 @@ class Driver:
             "n_failed": self.n_failed,
             "replies": self.replies,
             "models": sorted(self._models),
+            "alive": self._alive,
             "unsaid": [(number, tally.plain()) for number, tally in self._unsaid],
         }
         self.store.bring_results()
@@ -464,7 +470,7 @@ class Driver:
         steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
         with suppress(Exception):
             self.executor.stop(self.session.topic)
-            handles = [h for m in self.session.members.values() for h in m.handles]
+            handles = [m.handles[i] for m, i in self._every()]
             self.executor.cancel([*handles, *(handle for s in steps for handle in s.bundles)])
             self.executor.gather(self._folding or [])
 

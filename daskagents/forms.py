@@ -21,7 +21,7 @@ Kind = Literal["number", "text"]
 #: What a run itself writes for every round.
 TAKEN = frozenset(
     "failed n_failed calls prompt_tokens completion_tokens cached_tokens retries cost seconds"
-    " seconds_waiting calls_by_model tokens_by_model cost_by_model round agent".split()
+    " n_agents seconds_waiting calls_by_model tokens_by_model cost_by_model round agent".split()
 )
 _NUMBERS = frozenset({float, int, bool})
 #: Types that become a column all at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from daskagents.agent import Agent
 from daskagents.block import Charter
 from daskagents.forms import Form
+from daskagents.lives import Lives
 from daskagents.tasks import Mask, Part
 
 
@@ -30,11 +32,27 @@ class Members:
     model: str = ""
     named: bool = False
     journaled: bool = False
+    #: Columns that are no coordinates, as agents reply under their names.
+    replied: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.lives = Lives(self.n, self.n)
+        self._framed: tuple[Any, Any, xr.Dataset] = (None, None, self.frame)
 
     @property
     def n(self) -> int:
-        """Agents."""
+        """Agents, with those that are gone."""
         return int(self.bounds[-1])
+
+    def frame_of(self, rows: NDArray[np.int64] | None) -> xr.Dataset:
+        """Return the coordinates of some agents; they are kept for the last that were asked for."""
+        if rows is None:
+            return self.frame
+        whole, before, found = self._framed
+        if whole is not self.frame or before is not rows:
+            found = self.frame.isel({self.dim: rows})
+            self._framed = self.frame, rows, found
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Say what the population is, for ``run.json``."""
@@ -73,7 +91,7 @@ class Step:
     @property
     def ids(self) -> NDArray[np.int64]:
         """The ids of the addressed agents, in order."""
-        return np.arange(self.members.n) if self.rows is None else self.rows
+        return np.arange(self.addressed) if self.rows is None else self.rows
 
 
 def address(
@@ -88,7 +106,7 @@ def address(
 
     """
     sizes = np.diff(bounds)
-    if rows is None:
+    if rows is None or len(rows) == bounds[-1]:
         return list(range(len(sizes))), sizes.tolist(), [None] * len(sizes)
     cuts = np.searchsorted(rows, bounds)
     indexes, counts, masks = [], [], []
@@ -98,6 +116,16 @@ def address(
         counts.append(len(local))
         masks.append(_mask(local, int(sizes[index])))
     return indexes, counts, masks
+
+
+def digest_of_rows(indexes: list[int], masks: list[Mask]) -> str:
+    """Return a digest of which rows are addressed."""
+    digest = blake2b(digest_size=16)
+    for index, mask in zip(indexes, masks, strict=True):
+        digest.update(f"{index} {mask if mask is None or isinstance(mask, slice) else ''}".encode())
+        if isinstance(mask, np.ndarray):
+            digest.update(mask.tobytes())
+    return digest.hexdigest()
 
 
 def _mask(local: NDArray[np.int64], n: int) -> Mask:

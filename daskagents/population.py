@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dis
-import inspect
 import re
 from collections.abc import Callable, Mapping
-from itertools import pairwise
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -17,6 +13,8 @@ from numpy.typing import NDArray
 
 from daskagents import html
 from daskagents.agent import Agent, behaviour, unknown_field, waits
+from daskagents.assigning import assigns
+from daskagents.entering import enter, leave
 from daskagents.errors import TableError, UsageError
 from daskagents.fields import Field
 from daskagents.members import Members
@@ -116,15 +114,19 @@ class Population:
         self.cls, self.table, self.model, self.name = cls, table, model, name
         if self.model is not None:
             check_choice(cls, self.table, self.model)
+        self.block_size = block_size
         self.bounds = block_bounds(self.table.n, waits(cls), block_size)
         self.dim = name or "agent"
         self._reframe()
         self._whole, self._rows = self, None  # type: tuple[Population, NDArray[np.int64] | None]
+        self.named = False
+        self._known: tuple[Any, NDArray[np.int64]] | None = None
         self._members: Members | None = None
         self._session: Session | None = None
 
     def __len__(self) -> int:
-        return self.table.n if self._rows is None else len(self._rows)
+        ids = self._there()
+        return self._ever if ids is None else len(ids)
 
     @property
     def nbytes(self) -> int:
@@ -145,15 +147,18 @@ class Population:
 
     def __repr__(self) -> str:
         fields = ", ".join(name for name in self.cls.__fields__ if not name.startswith("_"))
-        part = "" if self._rows is None else f" of {self.table.n:,}"
+        part = "" if self._rows is None else f" of {len(self._whole):,}"
+        members = self._current()
         blocks = len(self.bounds) - 1
+        if members is not None:
+            blocks = sum(held is not None for held in members.handles)
         return (
             f"<Population of {len(self):,}{part} {self.cls.__name__} in {blocks:,} block"
             f"{'s' * (blocks != 1)}; fields: {fields or 'none'}>"
         )
 
     def _repr_html_(self) -> str:
-        part = "" if self._rows is None else f" of {self.table.n:,}"
+        part = "" if self._rows is None else f" of {len(self._whole):,}"
         about = {
             "agents": f"{len(self):,}{part}",
             "blocks": f"{len(self.bounds) - 1:,} of up to {int(np.diff(self.bounds).max()):,}",
@@ -211,15 +216,17 @@ class Population:
         """
         behaviour(self.cls, method)
         session, members = self._join()
-        heards, digest = hear(session, members, self._rows, content)
-        step = session.step(members, self._rows, method, heards, digest=digest)
+        ids = self._there()
+        heards, digest = hear(session, members, ids, content)
+        step = session.step(members, ids, method, heards, digest=digest)
         return replies_of(session, step)
 
     def sel(self, mask: Any = None, /, **values: Any) -> Population:
         """Return the agents for which a mask is true, or whose fields have these values.
 
         Where an agent can change the field, or the mask is still computing, this waits for the
-        values.
+        values. Nobody may be selected, for that may come by chance; only a value that no agent was
+        given with, in a field that none can change, is an error.
 
         Parameters
         ----------
@@ -249,7 +256,7 @@ class Population:
                 known = ", ".join(n for n in self.cls.__fields__ if not n.startswith("_"))
                 raise UsageError(f"{self.cls.__name__} has no field {name!r}; it has {known}")
             chosen &= self._have(self.cls.__fields__[name], value)
-        return self._part(np.flatnonzero(chosen))
+        return self._part(self._ids()[chosen])
 
     def isel(self, rows: Any) -> Population:
         """Return the agents at these positions: an int, a slice, or a sequence of ints.
@@ -259,7 +266,128 @@ class Population:
         if not isinstance(rows, slice):
             rows = np.atleast_1d(rows)
             rows = rows if rows.size else rows.astype(int)
-        return self._part(np.unique(np.arange(len(self))[rows]))
+        return self._part(np.unique(self._ids()[rows]))
+
+    def sample(self, p: float) -> Population:
+        """Return some of these agents, each with a probability: who acts, of those who may.
+
+        Whether an agent is drawn follows from the seed of the run, the name of the population, the
+        agent's id, the number of the step that comes next and how many samples were drawn since the
+        last step, and from nothing else. So a sample of a part holds those of its agents that the
+        same sample of all would hold.
+
+        Parameters
+        ----------
+        p
+            The probability, from 0 to 1.
+
+        Returns
+        -------
+        Population
+            A part, as `sel` returns it; by chance it may hold nobody.
+
+        Raises
+        ------
+        UsageError
+            If `p` is no probability.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Player(da.Agent):
+        ...     asked: int = 0
+        ...     def reply(self, message) -> float:
+        ...         self.asked += 1
+        ...         return 1.0
+        >>> players = da.Population(Player, 10_000)
+        >>> some = players.sample(0.01)
+        >>> 50 < len(some) < 150, some.reply().sizes["agent"] == len(some)
+        (True, True)
+
+        """
+        session, members = self._join()
+        ids = self._there()
+        return self._part(members.lives.draw(p, ids, session.seed, members.name, session.count))
+
+    def add(self, agents: Any) -> Population:
+        """Let new agents enter, in a run or outside one.
+
+        They have the next ids, which are never given twice, and blocks of their own; so agents that
+        are added together cost less than one after another. Other parts do not hold them.
+
+        Parameters
+        ----------
+        agents
+            How many, or a table, as for `Population`.
+
+        Returns
+        -------
+        Population
+            The new agents, as a part.
+
+        Raises
+        ------
+        TableError
+            If the table does not fit the class.
+        UsageError
+            If this is a part.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Player(da.Agent):
+        ...     name: str = ""
+        ...     def reply(self, message) -> str:
+        ...         return f"{message.content}, says {self.name}"
+        >>> players = da.Population(Player, {"name": ["Ann", "Bob"]})
+        >>> born = players.add({"name": ["Cid"]})
+        >>> born.reply("Hello").to_series().to_dict(), len(players)
+        ({2: 'Hello, says Cid'}, 3)
+
+        """
+        if self._rows is not None:
+            raise UsageError("agents are added to a whole population, not to a part of it")
+        table = read_table(self.cls, agents)
+        session, members = self._join()
+        asked = self.model or (session.model if waits(self.cls) else None)
+        if asked is not None:
+            check_choice(self.cls, table, asked)
+        bounds = block_bounds(table.n, waits(self.cls), self.block_size)
+        return self._part(enter(session, members, table, bounds))
+
+    def remove(self, mask: Any = None, /) -> None:
+        """Let agents leave: they are asked no more, in no part, and nobody gets their ids.
+
+        Parameters
+        ----------
+        mask
+            A bool per agent, as for `sel`; None, on a part, means all of the part. Where it is of
+            nobody, nothing happens.
+
+        Raises
+        ------
+        UsageError
+            If the mask does not fit, or there is none for a whole population.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Player(da.Agent):
+        ...     money: float = 1.0
+        ...     def reply(self, message) -> float:
+        ...         self.money += message.content
+        ...         return self.money
+        >>> players = da.Population(Player, {"money": [1.0, 2.0, 3.0]})
+        >>> players.remove(players.reply(-2.0) < 0)
+        >>> len(players), players.to_dataset()["money"].to_series().to_dict()
+        (2, {1: 0.0, 2: 1.0})
+
+        """
+        if mask is None and self._rows is None:
+            raise UsageError("remove takes a mask, or a part: players.sel(age=100).remove()")
+        session, members = self._join()
+        ids = self._ids()
+        leave(session, members, ids if mask is None else ids[self._mask(mask)])
 
     def to_dataset(self) -> xr.Dataset:
         """Return the current state of these agents, a variable per field, still computing.
@@ -268,13 +396,12 @@ class Population:
         and dataclasses Python objects.
         """
         session, members = self._join()
-        return states_of(session, members, self._rows)
+        return states_of(session, members, self._there())
 
     def _mask(self, mask: Any) -> NDArray[np.bool_]:
         if isinstance(mask, xr.DataArray):
             if self.dim in mask.indexes:
-                ids = np.arange(self.table.n) if self._rows is None else self._rows
-                mask = mask.reindex({self.dim: ids}, fill_value=False)
+                mask = mask.reindex({self.dim: self._ids()}, fill_value=False)
             mask = mask.values
         elif isinstance(mask, Array):
             mask = mask.compute()
@@ -289,36 +416,73 @@ class Population:
     def _have(self, field: Field, value: Any) -> NDArray[np.bool_]:
         """Return which agents have one of some values in a field."""
         wanted = value if isinstance(value, list | set | np.ndarray) else [value]
-        column = field.from_array(list(wanted))
-        values, among = self._values(field.name), field.numpy(column)
-        if values.dtype == object:
-            some = among.tolist()
-            return np.fromiter((item in some for item in values), bool, len(values))
-        found: NDArray[np.bool_] = np.isin(values, among)
-        if values.dtype.kind == "f" and np.isnan(among).any():
-            found |= np.isnan(values)
+        among = field.numpy(field.from_array(list(wanted)))
+        found = _has(self._values(field.name), among)
+        if not found.any() and not self._is_open(field.name):
+            given = np.asarray(self._given.coords[field.name].values)
+            if not _has(given, among).any():
+                said = f"none has {field.name}={value!r}"
+                raise UsageError(f"no agent of {self!r} is selected: {said}")
         return found
+
+    def _is_open(self, name: str) -> bool:
+        """Whether agents may have other values in a field than they were given with."""
+        return name not in self._given.coords or assigns(self.cls, name)
 
     def _values(self, name: str) -> NDArray[Any]:
         """Return a field's values: as they were given if no agent can change them."""
-        if name not in self._frame.coords or assigns(self.cls, name):
+        if self._is_open(name):
             return np.asarray(self.to_dataset()[name].values)
-        values = np.asarray(self._frame.coords[name].values)
-        return values if self._rows is None else values[self._rows]
+        values, ids = np.asarray(self._given.coords[name].values), self._there()
+        return values if ids is None else values[ids]
 
-    def _part(self, positions: NDArray[np.int64]) -> Population:
-        if not len(positions):
-            raise UsageError(f"no agent of {self!r} is selected")
+    def _part(self, ids: NDArray[np.int64]) -> Population:
+        """Return the agents with these ids, which go up."""
         part = object.__new__(type(self))
         part.__dict__.update(self.__dict__)
-        part._rows = positions if self._rows is None else self._rows[positions]
+        part._rows, part._known = ids, None
         return part
+
+    def _current(self) -> Members | None:
+        """Return the population as it is in the session that it has joined; None before that."""
+        whole = self._whole
+        return None if whole._session is None or whole._session.closed else whole._members
+
+    @property
+    def _ever(self) -> int:
+        """How many agents there have been in the whole population."""
+        members = self._current()
+        return self.table.n if members is None else members.n
+
+    @property
+    def _given(self) -> xr.Dataset:
+        """The columns that agents were given with."""
+        members = self._current()
+        return members.frame if members is not None and members.lives.version else self._frame
+
+    def _there(self) -> NDArray[np.int64] | None:
+        """Return the ids of those of these agents that are there; None for all there ever were."""
+        members = self._current()
+        if members is None or members.lives.gone is None:
+            return self._rows
+        if self._rows is None:
+            return members.lives.there()
+        at = members.lives, members.lives.version
+        if self._known is None or self._known[0] != at:
+            self._known = at, self._rows[~members.lives.gone[self._rows]]
+        return self._known[1]
+
+    def _ids(self) -> NDArray[np.int64]:
+        """Return the ids of those of these agents that are there."""
+        ids = self._there()
+        return np.arange(self._ever) if ids is None else ids
 
     def _copy(self) -> Population:
         """Return the same population in its first state, in no session yet."""
         whole = object.__new__(type(self._whole))
         whole.__dict__.update(self._whole.__dict__)
-        whole._whole, whole._members, whole._session = whole, None, None
+        whole._whole, whole._rows = whole, None
+        whole._members, whole._session = None, None
         if self._rows is None:
             return whole
         part = object.__new__(type(self))
@@ -354,7 +518,25 @@ class Population:
                 dict(whole.table.columns),
                 whole.model,
             )
+            whole._members.named = whole.named
+        rows = self._rows
+        if rows is not None and len(rows) and rows[-1] >= whole._members.n:
+            raise UsageError(
+                f"agent {rows[-1]} of {whole._members.name!r} is not there: it entered in"
+                " another run, or outside this one"
+            )
         return whole._session, whole._members
+
+
+def _has(values: NDArray[Any], among: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which values are among some."""
+    if values.dtype == object:
+        some = among.tolist()
+        return np.fromiter((item in some for item in values), bool, len(values))
+    found: NDArray[np.bool_] = np.isin(values, among)
+    if values.dtype.kind == "f" and np.isnan(among).any():
+        found |= np.isnan(values)
+    return found
 
 
 def check_choice(cls: type[Agent], table: Table, model: Model) -> None:
@@ -379,33 +561,3 @@ def check_choice(cls: type[Agent], table: Table, model: Model) -> None:
             if not model.has(value):
                 raise UsageError(model.lack(value))
     return None
-
-
-def assigns(cls: type[Agent], name: str) -> bool:
-    """Whether any method of a class may change a field."""
-    functions = [f for base in cls.__mro__ if base is not Agent for f in vars(base).values()]
-    codes = [f.__code__ for f in functions if inspect.isfunction(f) and f.__code__.co_varnames]
-    return any(_may_store(code, code.co_varnames[0], name) for code in codes)
-
-
-def _may_store(code: CodeType, agent: str, name: str) -> bool:
-    """Whether code assigns an attribute, or hands the agent itself to where that is not seen."""
-    steps = [i for i in dis.get_instructions(code) if i.opname not in ("COPY", "CACHE")]
-    for this, following in pairwise(steps):
-        if this.opname == "STORE_ATTR" and this.argval == name:
-            return True
-        if this.opname.endswith("_ATTR") and this.argval in ("__dict__", "__setattr__"):
-            return True
-        if _loads(code, this, agent) and not following.opname.endswith(("_ATTR", "_METHOD")):
-            return True
-    return any(_may_store(c, agent, name) for c in code.co_consts if isinstance(c, CodeType))
-
-
-def _loads(code: CodeType, this: dis.Instruction, variable: str) -> bool:
-    """Whether an instruction loads the value of a variable."""
-    if variable in (*code.co_cellvars, *code.co_freevars):  # else it is loaded for a closure
-        return "DEREF" in this.opname and "LOAD" in this.opname and this.argval == variable
-    loaded = this.argval if isinstance(this.argval, tuple) else (this.argval,)
-    if this.opname.startswith("STORE_FAST_LOAD"):
-        loaded = loaded[1:]
-    return this.opname.startswith(("LOAD_FAST", "STORE_FAST_LOAD")) and variable in loaded

@@ -66,9 +66,17 @@ class Record:
     steps: list[Step]
     agents: dict[str, Variable] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
+    frames: dict[str, xr.Dataset] = field(default_factory=dict)
+    alive: int = 0
+    turnover: bool = False
 
     def take(self, yielded: Any) -> None:
-        """Start to write down what the workflow yielded."""
+        """Start to write down what the workflow yielded, and who is there."""
+        for each in self.session.members.values():
+            if not each.named:
+                self.frames[each.name] = each.frame
+                self.alive += each.lives.count
+                self.turnover |= each.lives.version > 0
         for name, value in _variables(yielded).items():
             if isinstance(value, LazyMessage):
                 self.values[name] = Value((), value)
@@ -163,9 +171,11 @@ class Record:
     def sources(self, rounds: Rounds) -> dict[str, dict[str, list[Source]]]:
         """Return where the pieces of the round are, and make room for new variables."""
         found: dict[str, dict[str, list[Source]]] = {}
+        for owner, frame in self.frames.items() if self.turnover else ():
+            rounds.grow(self.session.members[owner].dim, owner, frame)
         for name, variable in self.agents.items():
-            dim = variable.members.dim
-            rounds.add_axis(dim, variable.members.name, variable.members.frame)
+            dim, owner = variable.members.dim, variable.members.name
+            rounds.add_axis(dim, owner, self.frames[owner])
             rounds.add_variable(dim, name, variable.kind)
             found.setdefault(dim, {})[name] = self._pieces(name, variable)
         for step in self.steps:
@@ -212,11 +222,14 @@ def _ids(name: str, array: xr.DataArray, members: Members) -> NDArray[np.int64]:
     """Return the ids of the agents that an array is about, in its order."""
     index = array.indexes.get(members.dim)
     if index is None:
+        there = members.lives.there()
+        if there is not None and len(array) == len(there):
+            return there
         if len(array) != members.n:
             raise WorkflowError(
                 f"{name!r} has {len(array)} values and no ids, and {members.name!r} has"
-                f" {members.n} agents; keep the coordinate {members.dim!r}, or yield a value for"
-                " each agent"
+                f" {members.lives.count} agents; keep the coordinate {members.dim!r}, or yield a"
+                " value for each agent"
             )
         return np.arange(members.n)
     ids: NDArray[Any] = index.to_numpy()

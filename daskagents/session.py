@@ -25,12 +25,12 @@ from daskagents.agent import Agent, behaviour
 from daskagents.block import Call, Charter, Said
 from daskagents.cluster import current_client
 from daskagents.columns import Column
-from daskagents.errors import NotStoredError, RunError
+from daskagents.errors import NotStoredError, RunError, UsageError
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.journal.attempt import Journaling
 from daskagents.lazies import ORIGIN, Lazies
-from daskagents.members import Members, Step, address
+from daskagents.members import Members, Step, address, digest_of_rows
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.describe import describe_model
@@ -101,7 +101,7 @@ class Session:
         self._journal, self.accepted = journal and journal(self.token), accepted or {}
         self.members: dict[str, Members] = {}
         self.steps: list[Step] = []
-        self.count = 0
+        self.count = self.lives = 0
         self.live: dict[tuple[int, int], tuple[int, int, Usage]] = {}
         self.forms: dict[tuple[type[Agent], str], Form] = {}
         self.direct: dict[str, tuple[Step, str]] = {}
@@ -214,7 +214,7 @@ class Session:
         (handle,) = self.executor.submit(
             plan_each(f"charter-{self.token}-{name}", tasks.same, [(blob,)])
         )
-        given = self._given(name, bounds, columns)
+        given = self.given(name, bounds, columns)
         handles: list[Any] = [LOST] * (len(bounds) - 1)
         if not self.retracing:
             plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)
@@ -231,16 +231,30 @@ class Session:
             return False
         return bool(self._journal.source) or not (self.store.temporary and model.repeats)
 
-    def _given(self, name: str, bounds: NDArray[np.int64], columns: dict[str, Column]) -> list[Any]:
-        """Return, per block, where its given columns are: on disk, or sent."""
+    def given(
+        self,
+        name: str,
+        bounds: NDArray[np.int64],
+        columns: Mapping[str, Column],
+        index: int = 0,
+        folder: str = "",
+    ) -> list[Any]:
+        """Return, per block, where its given columns are: on disk, or sent.
+
+        They are written into a folder of their own, if they are large, where agents enter later:
+        then `index` is the number of the first block.
+        """
         if not columns:
             return [None] * (len(bounds) - 1)
         parts: list[Any] = []
-        for index, (first, end) in enumerate(pairwise(bounds)):
-            part = {k: column.take(slice(int(first), int(end))) for k, column in columns.items()}
-            if self.store is not None and self.store.shared:
-                parts.append(self.store.write_given(name, index, int(first), int(end), part))
-            elif sum(column.nbytes for column in part.values()) < _SMALL:
+        for at, (first, end) in enumerate(pairwise(bounds.tolist())):
+            rows = slice(first - int(bounds[0]), end - int(bounds[0]))
+            part = {field: column.take(rows) for field, column in columns.items()}
+            light = sum(column.nbytes for column in part.values()) < _SMALL
+            if self.store is not None and self.store.shared and not (folder and light):
+                where = folder or "populations"
+                parts.append(self.store.write_given(name, index + at, first, end, part, where))
+            elif light:
                 parts.append(part)
             else:
                 parts.append(self.executor.scatter(part))
@@ -262,6 +276,11 @@ class Session:
         members.named = members.named or named
         form = self.forms.get(key) or declared_form(function) or self._past_form(members, method)
         indexes, counts, masks = address(members.bounds, rows)
+        if form is None and not indexes:
+            raise UsageError(
+                f"nobody is asked for {members.cls.__name__}.{method}, and what it replies is not"
+                f" known yet; declare it: def {method}(self, message) -> float"
+            )
         step = Step(self.count, members, method, rows, indexes, counts, masks, form)
         self.count += 1
         self._addressed[step.number] = indexes
@@ -271,6 +290,8 @@ class Session:
             "agents": step.addressed,
             "input": digest,
         }
+        if rows is not None:
+            said["who"] = digest_of_rows(indexes, masks)
         if self.past is not None:
             self.past.check_step(step.number, said)
         if self.retracing:
