@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
-from daskagents.words import draw_words, step_key, uniforms
+from daskagents.words import draw_words, step_key
 
 Ids = NDArray[np.int64]
+
+#: Agents that are drawn together: so many that their arrays stay in the cache.
+_SEGMENT = 1 << 16
 
 
 @dataclass(eq=False)
@@ -95,5 +99,10 @@ class Lives:
         index = self._drawn[1] if self._drawn[0] == step else 0
         self._drawn = step, index + 1
         ids = np.arange(self.n) if ids is None else ids
-        draws = uniforms(draw_words(step_key(seed, f"{name}/sample", step), ids, index))
-        return ids[draws < float(p)]
+        key, most = step_key(seed, f"{name}/sample", step), math.ceil(float(p) * 2.0**53)
+        found = np.zeros(len(ids), bool)
+        for start in range(0, len(ids), _SEGMENT):
+            part = slice(start, start + _SEGMENT)
+            # a uniform number below p, without making it: the upper 53 bits are what it is made of
+            found[part] = draw_words(key, ids[part], index) >> np.uint64(11) < np.uint64(most)
+        return ids[found]
