@@ -37,6 +37,7 @@ class Members:
 
     def __post_init__(self) -> None:
         self.lives = Lives(self.n, self.n)
+        self.origin = id(self.frame), len(self.bounds) - 1
         self._framed: tuple[Any, Any, xr.Dataset] = (None, None, self.frame)
 
     @property

@@ -401,6 +401,7 @@ class Population:
     def _mask(self, mask: Any) -> NDArray[np.bool_]:
         if isinstance(mask, xr.DataArray):
             if self.dim in mask.indexes:
+                mask = mask.reset_coords(drop=True)  # texts among them could not be filled up
                 mask = mask.reindex({self.dim: self._ids()}, fill_value=False)
             mask = mask.values
         elif isinstance(mask, Array):

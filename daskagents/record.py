@@ -93,7 +93,10 @@ class Record:
     def _take_value(self, array: xr.DataArray, members: Members | None) -> Value:
         """Take what is no variable over agents alone: it comes to the client."""
         if members is not None and members.dim in array.indexes:
-            array = array.reindex({members.dim: np.arange(members.n)}).drop_vars(members.dim)
+            blank = "" if array.dtype.kind in "TUO" else np.nan
+            array = array.reset_coords(drop=True)  # texts among them could not be filled up
+            every = {members.dim: np.arange(members.n)}
+            array = array.reindex(every, fill_value=blank).drop_vars(members.dim)
         labels = {str(dim): index.tolist() for dim, index in array.indexes.items()}
         data = array.data
         if isinstance(data, Array):

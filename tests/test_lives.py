@@ -242,7 +242,10 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, undisturbed: xr.Dataset
     same(found, undisturbed)
 
 
-def test_agents_of_before_are_forgotten_where_a_run_goes_another_way(tmp_path: Path) -> None:
+def test_agents_of_before_are_forgotten_where_a_run_goes_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskagents.rounds.WINDOW", 22)  # two rounds in a chunk
     short = [("reply", 1), ("add", 4), ("reply", 2), ("add", 5), ("reply", 1)]
     other = [*short[:2], ("reply", 2), ("reply", 2), ("add", 5), ("reply", 1)]
     STOP["at"] = 4
@@ -377,7 +380,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_large_tables_are_written_and_blocks_without_agents_let_go(tmp_path: Path) -> None:
     def growing(people: Any, rounds: int = 5) -> Iterator[Any]:
         for number in range(rounds):
-            people.add({"town": [f"town {number} of {i}" for i in range(6000)]})
+            people.add({"town": [f"the town {number} of {i}" for i in range(6000)]})
             if number:
                 people.isel(slice(0, 6000)).remove()
             yield {"money": people.reply(1)["money"], "grid": xr.DataArray(np.ones(2), dims="x")}
@@ -386,7 +389,7 @@ def test_large_tables_are_written_and_blocks_without_agents_let_go(tmp_path: Pat
     found = da.run(growing, citizens(block_size=3000), client="sync", out=run, **OPTIONS)
     assert len(list((run / "entered").glob("*/people/*"))) == 10
     assert found.sizes["agent"] == 30_011
-    assert found["town"].values[-1] == "town 4 of 5999"
+    assert found["town"].values[-1] == "the town 4 of 5999"
     newest = max((run / "checkpoints").iterdir())
     assert len(list((newest / "people").iterdir())) == 3  # of eleven
     assert found["n_agents"].values.tolist() == [6011] + [6011] * 4
@@ -416,6 +419,37 @@ def test_a_population_of_another_name_and_an_array_without_ids() -> None:
 
     with pytest.raises(WorkflowError, match="has 3 values and no ids, and 'buyers' has 10 agents"):
         da.run(named, citizens(name="buyers"), client="sync")
+
+
+def test_masks_of_before_are_matched_by_id() -> None:
+    people = citizens()
+    odd = people.reply(1)["note"] > "9"
+    people.add({"town": ["new"] * 2})
+    people.isel([9]).remove()
+    assert people.sel(odd)._ids().tolist() == []
+    poor = people.reply(1)["money"] < 3
+    born = people.add(1)
+    people.remove(poor)
+    assert born._ids().tolist() == [13]
+    assert people._ids().tolist() == [1, 2, 4, 5, 7, 8, 10, 11, 13]
+
+
+def test_an_estimate_counts_those_that_enter() -> None:
+    def growing(people: Any, rounds: int = 6) -> Iterator[Any]:
+        for _ in range(rounds):
+            people.add(3)
+            yield people.reply(1)
+
+    asking = da.Population(Caller, 400, model=da.models.Dummy(0, "1"))
+    found = da.estimate(growing, asking, pilot=10, client="sync")
+    assert found.calls.likely > 400 * 6 and found.calls.likely < 420 * 6
+
+
+class Caller(Citizen):
+    """Asks its model."""
+
+    async def reply(self, message: da.Message) -> float:  # type: ignore[override]
+        return float((await self.chat("How much?")).text)
 
 
 def test_what_is_noted(tmp_path: Path) -> None:
