@@ -452,6 +452,30 @@ class Caller(Citizen):
         return float((await self.chat("How much?")).text)
 
 
+def test_large_masks_are_known_again(tmp_path: Path) -> None:
+    computed = []
+
+    def dying(people: Any, rounds: int) -> Iterator[Any]:
+        for number in range(rounds):
+            money = people.reply(number)["money"]
+            people.remove(people.to_dataset()["draw"] < 0.1)
+            computed.append(len(people))
+            yield {"money": money}
+
+    def go_dying(rounds: int, out: Path | None, resume: bool = False) -> xr.Dataset:
+        people = citizens(5000, 1500)
+        more = {"client": "sync", "resume": resume, "out": out}
+        return da.run(dying, people, rounds, **more, **OPTIONS, accept_changes=True)
+
+    whole = go_dying(6, None)
+    go_dying(4, tmp_path / "run")
+    computed.clear()
+    same(go_dying(6, tmp_path / "run", resume=True), whole)
+    assert computed == whole["n_agents"].values.tolist()  # and not once more from the beginning
+    steps = [e["step"] for e in events(tmp_path / "run") if e["event"] == "step"]
+    assert steps == [*range(6)]
+
+
 def test_what_is_noted(tmp_path: Path) -> None:
     go(out=tmp_path / "run")
     noted = [event for event in events(tmp_path / "run") if event["event"] == "life"]
