@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    acting,
     alternatives,
     asking,
     cases,
@@ -34,6 +35,7 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     """Measure each case; `quick` only shows that all of them work."""
     yield cases.rule_based(client, 50_000 if quick else 1_000_000, 8 if quick else 24)
     yield cases.block_based(client, 50_000 if quick else 1_000_000, 8 if quick else 24)
+    yield acting.few(client, 50_000 if quick else 1_000_000, 8 if quick else 24)
     yield from cases.waiting(client, 20_000 if quick else 1_000_000, 1)
     yield from rounds.fixed_cost(client, 24 if quick else 600, read=False)
     yield from rounds.fixed_cost(client, 24 if quick else 240, read=True)

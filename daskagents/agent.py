@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 #: Names that mean something to every agent and so cannot be fields.
 RESERVED = frozenset(
     "id rng env inbox inbox_limit chat send memory remember memory_limit reply reply_block fail"
-    " round agent failed n_failed calls prompt_tokens completion_tokens cost seconds".split()
+    " round agent failed n_failed n_agents calls prompt_tokens completion_tokens cost"
+    " seconds".split()
 )
 #: Types of values that one agent could change for all others.
 _MUTABLE = (list, dict, set, bytearray, np.ndarray)

@@ -78,6 +78,7 @@ class Call:
     form: Form | None = None
     scene: Scene | None = None
     population: int = 0
+    gone: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from daskagents.population import Population
 from daskagents.progress import Snapshot
 from daskagents.reads import AGAIN
 from daskagents.record import Record
-from daskagents.rounds import Rounds, fold, paths, remove
+from daskagents.rounds import Rounds, add_alive, fold, paths, remove
 from daskagents.session import Session, running
 from daskagents.store import Store
 from daskagents.tasks import Part, writing
@@ -119,6 +119,7 @@ class Driver:
         self.n_failed, self.replies = before.get("n_failed", 0), before.get("replies", 0)
         self.usage = read_tally(before.get("usage", ()))
         self._models: set[str] = set(before.get("models", ()))
+        self._alive: list[int] = before.get("alive", [])
         self._unsaid = [(number, read_tally(said)) for number, said in before.get("unsaid", ())]
         self._unpacked: list[tuple[int, dict[int, str]]] = []
         self._folding: list[Any] | None = None
@@ -295,6 +296,9 @@ class Driver:
             self.rounds.add_value(name, Value((), number))
         if self.heed is not None:
             self.heed(record.number, own["seconds"], told)
+        self._alive.append(record.alive)
+        if record.turnover:
+            self._alive = add_alive(self.rounds, self._alive)
         self._add_models(tally)
         self.rounds.close(sources)
         del self.pending[0]
@@ -419,8 +423,9 @@ class Driver:
         self._go_on_from(where, blocks)
 
     def _every(self) -> list[tuple[Members, int]]:
-        """Return all blocks: of which population, and which."""
-        return [(m, i) for m in self.session.members.values() for i in range(len(m.handles))]
+        """Return all blocks that have agents: of which population, and which."""
+        members = self.session.members.values()
+        return [(m, i) for m in members for i, h in enumerate(m.handles) if h is not None]
 
     def _go_on_from(self, where: list[tuple[str, str]], blocks: list[Any]) -> None:
         """Let the next steps go on from blocks that are written."""
@@ -448,6 +453,7 @@ class Driver:
             "n_failed": self.n_failed,
             "replies": self.replies,
             "models": sorted(self._models),
+            "alive": self._alive,
             "unsaid": [(number, tally.plain()) for number, tally in self._unsaid],
         }
         self.store.bring_results()
@@ -504,7 +510,7 @@ class Driver:
             every = [(m, m.away) for m in self.session.members.values()]
             handles = [h for pair in every for m in pair if m is not None for h in m.handles]
             handles += [handle for s in steps for handle in s.bundles]
-            self.executor.cancel([handle for handle in handles if handle is not LOST])
+            self.executor.cancel([h for h in handles if h is not None and h is not LOST])
             self.executor.gather(self._folding or [])
 
     def _told(self) -> list[dict[str, Any]]:

@@ -183,17 +183,22 @@ def estimate(
         nonlocal failed
         seconds.append(passed)
         for step, parts in told:
-            members, n = step.members, len(step.members.bounds) - 1
+            members, (frame, n) = step.members, step.members.origin
             if members.are_groups:
                 raise UsageError(
                     "a pilot takes a few agents of each population, and scenes need whole groups;"
                     f" run the workflow with a few groups, as in sel({members.shared}=[...])"
                 )
-            size = small.sizes.get(id(members.frame))
+            size = small.sizes.get(frame)
             each = took.setdefault(members.name, _Took(size or n, np.zeros((_ROUNDS, n, 4))))
             for index, part in zip(step.indexes, parts, strict=True):
                 usage, failed = part.usage.total, failed + part.failed
-                each.used[number, index] += [getattr(usage, name) for name in _NAMES]
+                if index < n:
+                    found = each.used[number, index]
+                else:  # agents that entered stand for themselves
+                    alone = took.setdefault(f"{members.name} {index}", _alone())
+                    found = alone.used[number, 0]
+                found += [getattr(usage, name) for name in _NAMES]
 
     @functools.wraps(workflow)
     def shortly(*given: Any, **more: Any) -> Iterator[Any]:
@@ -229,6 +234,11 @@ class _Took(NamedTuple):
     agents: int
     #: Over (round, agent, what).
     used: NDArray[np.float64]
+
+
+def _alone() -> _Took:
+    """Return what one block took, that stands for no other."""
+    return _Took(1, np.zeros((_ROUNDS, 1, 4)))
 
 
 def _carried_over(took: list[_Took], seconds: list[float], rounds: int, share: float) -> Estimate:

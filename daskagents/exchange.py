@@ -47,8 +47,8 @@ def exchange(session: Session, members: Members, bundles: Sequence[Any], step: i
     name = f"{members.name}-{step}-{session.token}"
     starts = lanes(members.bounds.tolist())
     cuts = [int(members.bounds[at]) for at in starts]
-    submit = session.executor.submit
-    cut = submit(plan_each(f"posted-{name}", split, [(b, tuple(cuts)) for b in bundles]))
+    submit, gone = session.executor.submit, members.lives.packed
+    cut = submit(plan_each(f"posted-{name}", split, [(b, tuple(cuts), gone) for b in bundles]))
     many = range(len(starts) - 1)
     rows = [(one, lane) for lane in many for one in cut]
     picked = submit(plan_each(f"lanes-{name}", pick, rows)) if len(cut) > 1 else []
@@ -59,6 +59,8 @@ def exchange(session: Session, members: Members, bundles: Sequence[Any], step: i
         joined = submit(plan_each(f"lane-{name}", pick, rows))
     for lane, (start, end) in zip(joined, pairwise(starts), strict=True):
         for index in range(start, end):
+            if members.handles[index] is None:  # all of its agents are gone
+                continue
             members.coming.setdefault(index, []).append(lane)
 
 

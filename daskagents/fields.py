@@ -383,3 +383,14 @@ def make_field(owner: str, name: str, annotation: Any, default: Any = MISSING) -
             f"{owner}.{name}: the default {shown}{f' at {path}' if path else ''} {complaint}"
             f"{made._cure(default)}"
         ) from None
+
+
+def has(values: NDArray[Any], among: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which values are among some."""
+    if values.dtype == object:
+        some = among.tolist()
+        return np.fromiter((item in some for item in values), bool, len(values))
+    found: NDArray[np.bool_] = np.isin(values, among)
+    if values.dtype.kind == "f" and np.isnan(among).any():
+        found |= np.isnan(values)
+    return found

@@ -21,8 +21,9 @@ Kind = Literal["number", "text"]
 
 #: What a run itself writes for every round.
 TAKEN = frozenset(
-    "failed n_failed n_undelivered calls prompt_tokens completion_tokens cached_tokens retries"
-    " cost seconds seconds_waiting calls_by_model tokens_by_model cost_by_model round agent".split()
+    "failed n_failed n_agents n_undelivered calls prompt_tokens completion_tokens cached_tokens"
+    " retries cost seconds seconds_waiting calls_by_model tokens_by_model cost_by_model round"
+    " agent".split()
 )
 _NUMBERS = frozenset({float, int, bool})
 #: Types that become a column all at once.

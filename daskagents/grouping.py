@@ -191,6 +191,8 @@ def _move(
         lanes = _lanes(home.n, wanted)
         count = int(max(lanes[ids].max() for ids in wanted)) + 1
         for index, ids in enumerate(sources):
+            if held[index] is None:  # all of its agents are gone
+                continue
             key: Key = (f"{name}-cut", index)
             graph[key] = Task(key, cut_rows, held[index], lanes[ids], count)
             for lane in range(count):

@@ -130,18 +130,19 @@ class Groups:
         )
         # a scene may have changed any field but its own
         home.version += 1
-        home.known = {self.field: (home.version, home.known[self.field][1])}
+        home.known = {self.field: (home.at, home.known[self.field][1])}
         return replies_of(session, step)
 
     def _values(self) -> NDArray[Any]:
         """Return the value of each agent, read anew after each step that may have changed it."""
         _, home = self._population._join()
-        version, values = home.known.get(self.field, (-1, np.zeros(0)))
-        if version != home.version:
-            values = self._population._whole._values(self.field)
-            home.known[self.field] = home.version, values
-        rows = self._population._rows
-        values = values if rows is None else values[rows]
+        whole = self._population._whole
+        at, values = home.known.get(self.field, (None, np.zeros(0)))
+        if at != home.at:
+            values = whole._values(self.field)
+            home.known[self.field] = home.at, values
+        if self._population._rows is not None:
+            values = values[np.searchsorted(whole._ids(), self._population._ids())]
         self._check(values)
         return values
 
@@ -154,9 +155,7 @@ class Groups:
         else:
             return
         if lost.any():
-            at = int(lost.argmax())
-            rows = self._population._rows
-            agent = at if rows is None else int(rows[at])
+            agent = int(self._population._ids()[lost.argmax()])
             raise UsageError(
                 f"{int(lost.sum())} agents have no {self.field} and so no group (the first is agent"
                 f" {agent}); leave them out with sel, or give them one"
@@ -170,7 +169,7 @@ class Groups:
         values = self._values()
         labels, number, sizes = np.unique(values, return_inverse=True, return_counts=True)
         order = np.argsort(number.ravel(), kind="stable")
-        ids = order if population._rows is None else population._rows[order]
+        ids = population._ids()[order]
         block_size = int(home.bounds[1] - home.bounds[0])
         bounds = grouping.pack(sizes, grouping.block_rows(len(values), block_size))
         cuts = np.append(0, np.cumsum(sizes))[bounds]

@@ -44,7 +44,8 @@ class Host:
 
     def __post_init__(self) -> None:
         self.ids = self.block.ids_of(self.rows)
-        self.outbox = Outbox(self.call.population, self.charter.cls.__fields__)
+        call = self.call
+        self.outbox = Outbox(call.population, self.charter.cls.__fields__, call.gone)
         mail = self.block.mail
         self.inboxes = None if mail is None else Inboxes(mail, self.ids)
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 #: Bytes of messages, one for each agent, that travel in the graph itself.
 _LIGHT = 1 << 20
-#: The names of arrays of results: of which population or environment, after how many steps.
-ORIGIN = re.compile(r"(step|state|version)-(.+)-(\d+)-[0-9a-f]{10}")
+#: The names of arrays of results: of which population or environment, after how many steps (and
+#: of a state, where agents entered or left, after how many times that).
+ORIGIN = re.compile(r"(step|state|version)-(.+)-(\d+)-[0-9a-f]{10}(?:-\d+)?")
 
 
 class Lazies:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from daskagents.agent import Agent
 from daskagents.block import Charter, Scene
 from daskagents.forms import Form
+from daskagents.lives import Lives
 from daskagents.scan import names_used
 from daskagents.tasks import Mask, Part
 
@@ -39,17 +41,30 @@ class Members:
 
     #: How often they were asked, and what was read of their fields since.
     version: int = 0
-    known: dict[str, tuple[int, NDArray[Any]]] = field(default_factory=dict)
+    known: dict[str, tuple[Any, NDArray[Any]]] = field(default_factory=dict)
     #: The groups that their rows were brought into, and whether those here are the newest.
     away: Any = None
     at_home: bool = True
     moves: int = 0
+
+    #: Columns that are no coordinates, as agents reply under their names.
+    replied: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.lives = Lives(self.n, self.n)
+        self.origin = id(self.frame), len(self.bounds) - 1
+        self._framed: tuple[Any, Any, xr.Dataset] = (None, None, self.frame)
 
     @cached_property
     def sends(self) -> bool:
         """Whether agents of this class may send messages."""
         names = names_used(self.cls)
         return names is None or "send" in names
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """How often they were asked, and how often some have entered or left."""
+        return self.version, self.lives.version
 
     @property
     def agents(self) -> Members:
@@ -87,8 +102,18 @@ class Members:
 
     @property
     def n(self) -> int:
-        """Agents."""
+        """Agents, with those that are gone."""
         return int(self.bounds[-1])
+
+    def frame_of(self, rows: NDArray[np.int64] | None) -> xr.Dataset:
+        """Return the coordinates of some agents; they are kept for the last that were asked for."""
+        if rows is None:
+            return self.frame
+        whole, before, found = self._framed
+        if whole is not self.frame or before is not rows:
+            found = self.frame.isel({self.dim: rows})
+            self._framed = self.frame, rows, found
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Say what the population is, for ``run.json``."""
@@ -130,6 +155,11 @@ class Step:
         """What single replies are called: as the method or the scene."""
         return self.method.removeprefix("play(").removesuffix(")").rpartition(".")[2]
 
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of the addressed agents, in order."""
+        return np.arange(self.addressed) if self.rows is None else self.rows
+
 
 def address(
     bounds: NDArray[np.int64], rows: NDArray[np.int64] | None
@@ -143,7 +173,7 @@ def address(
 
     """
     sizes = np.diff(bounds)
-    if rows is None:
+    if rows is None or len(rows) == bounds[-1]:
         return list(range(len(sizes))), sizes.tolist(), [None] * len(sizes)
     cuts = np.searchsorted(rows, bounds)
     indexes, counts, masks = [], [], []
@@ -153,6 +183,16 @@ def address(
         counts.append(len(local))
         masks.append(_mask(local, int(sizes[index])))
     return indexes, counts, masks
+
+
+def digest_of_rows(indexes: list[int], masks: list[Mask]) -> str:
+    """Return a digest of which rows are addressed."""
+    digest = blake2b(digest_size=16)
+    for index, mask in zip(indexes, masks, strict=True):
+        digest.update(f"{index} {mask if mask is None or isinstance(mask, slice) else ''}".encode())
+        if isinstance(mask, np.ndarray):
+            digest.update(mask.tobytes())
+    return digest.hexdigest()
 
 
 def _mask(local: NDArray[np.int64], n: int) -> Mask:

@@ -84,6 +84,7 @@ class Named:
 
     def __init__(self, population: Population) -> None:
         self._population = population
+        population.named = True
 
     def __call__(self, content: Any = None, *, env: Any = None) -> LazyMessage:
         """Send a message, and return the reply at once, still computing.
@@ -105,6 +106,14 @@ class Named:
         heards, digest = hear(session, members, None, content)
         step = session.step(members, None, method, heards, named=True, digest=digest, env=branch)
         return LazyMessage(session, step.number, session.said(step, self.name), self.name)
+
+    def __getattr__(self, name: str) -> Any:
+        said = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name in ("add", "remove", "sample", "sel", "isel"):
+            said += (
+                ": it is one agent, which is called; populations have parts, and agents that come"
+            )
+        raise AttributeError(said)
 
     @property
     def name(self) -> str:

@@ -25,10 +25,14 @@ class Outbox:
         How many agents there are; ids from there on are nobody's.
     fields
         The fields of their class, by which many may be addressed at once.
+    gone
+        Which agents have left, packed; None where none have.
     """
 
-    def __init__(self, population: int, fields: Mapping[str, Field]) -> None:
-        self._n, self._fields = population, fields
+    def __init__(
+        self, population: int, fields: Mapping[str, Field], gone: NDArray[np.uint8] | None = None
+    ) -> None:
+        self._n, self._fields, self._gone = population, fields, gone
         self._to: list[int] = []
         self._who: list[int] = []
         self._what: list[Any] = []
@@ -112,6 +116,9 @@ class Outbox:
         to, who = np.array(self._to, np.int64), np.array(self._who, np.int64)
         keep = ~np.isin(who, failed)
         outside = (to < 0) | (to >= self._n)
+        if self._gone is not None:
+            there = np.unpackbits(self._gone, count=self._n) == 0
+            outside |= ~there[np.where(outside, 0, to)]
         lost = np.flatnonzero(keep & outside)
         rows = np.flatnonzero(keep & ~outside)
         rows = rows[np.argsort(who[rows], kind="stable")]

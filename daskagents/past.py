@@ -95,6 +95,8 @@ class Past:
         The steps that were done.
     apart
         The blocks that are run apart, by population and number.
+    lives
+        Who entered or left, by number.
     may_differ
         Whether what comes may differ from it, as the program has changed.
     """
@@ -108,6 +110,7 @@ class Past:
     forms: dict[tuple[str, str], Form] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
     apart: set[tuple[str, int]] = field(default_factory=set)
+    lives: dict[int, dict[str, Any]] = field(default_factory=dict)
     may_differ: bool = False
 
     @property
@@ -127,15 +130,24 @@ class Past:
 
     def check_step(self, number: int, said: dict[str, Any]) -> None:
         """Raise a `RunError` if a step is not the one that was noted."""
-        known = self.steps.get(number)
-        if known is None or known == said or self.may_differ:
+        self._check(f"step {number}", self.steps.get(number), said)
+
+    def check_life(self, number: int, said: dict[str, Any]) -> None:
+        """Raise a `RunError` if others enter or leave than was noted."""
+        self._check(f"entrance or exit {number} of agents", self.lives.get(number), said)
+
+    def _check(self, which: str, known: dict[str, Any] | None, said: dict[str, Any]) -> None:
+        if known is None or self.may_differ:
             return
-        differs = [name for name in said if known.get(name) != said[name]]
+        # runs of before do not say all of it
+        differs = [name for name in said if known.get(name, said[name]) != said[name]]
+        if not differs:
+            return
         what = "; ".join(
             f"{name} was {known.get(name)!r} and is {said[name]!r}" for name in differs
         )
         raise RunError(
-            f"step {number} differs from the one that {self.folder} has: {what}; the workflow goes"
+            f"{which} differs from the one that {self.folder} has: {what}; the workflow goes"
             " another way than before: something in it does not repeat (a clock, random), or the"
             " program has changed"
         )
@@ -193,6 +205,8 @@ def _take(past: Past, event: dict[str, Any]) -> None:
         past.forms[event["cls"], event["method"]] = Form(kinds)
     elif kind == "done":
         past.done.add(event["step"])
+    elif kind == "life":
+        past.lives[event.pop("number")] = event
     elif kind == "apart":
         past.apart.add((event["population"], event["block"]))
     elif kind == "round":

@@ -12,15 +12,17 @@ from dask.array.core import Array
 from numpy.typing import NDArray
 
 from daskagents import html
-from daskagents.agent import Agent, behaviour, unknown_field, waits
+from daskagents.agent import Agent, behaviour, waits
+from daskagents.choosing import check_choice
+from daskagents.entering import enter, leave
 from daskagents.environments.base import Branch, Environment
-from daskagents.errors import TableError, UsageError
+from daskagents.errors import UsageError
 from daskagents.exchange import tell
-from daskagents.fields import Field
+from daskagents.fields import Field, has
 from daskagents.groups import Groups
 from daskagents.members import Members, address
-from daskagents.models.base import Model, Wrapper
-from daskagents.models.chosen import Chosen, as_model
+from daskagents.models.base import Model
+from daskagents.models.chosen import as_model
 from daskagents.models.describe import describe_model
 from daskagents.projection import state_bytes
 from daskagents.replies import as_branch, hear, make_frame, replies_of, states_of
@@ -116,15 +118,19 @@ class Population:
         self.cls, self.table, self.model, self.name = cls, table, model, name
         if self.model is not None:
             check_choice(cls, self.table, self.model)
+        self.block_size = block_size
         self.bounds = block_bounds(self.table.n, waits(cls), block_size)
         self.dim = name or "agent"
         self._reframe()
         self._whole, self._rows = self, None  # type: tuple[Population, NDArray[np.int64] | None]
+        self.named = False
+        self._known: tuple[Any, NDArray[np.int64]] | None = None
         self._members: Members | None = None
         self._session: Session | None = None
 
     def __len__(self) -> int:
-        return self.table.n if self._rows is None else len(self._rows)
+        ids = self._there()
+        return self._ever if ids is None else len(ids)
 
     @property
     def nbytes(self) -> int:
@@ -145,15 +151,18 @@ class Population:
 
     def __repr__(self) -> str:
         fields = ", ".join(name for name in self.cls.__fields__ if not name.startswith("_"))
-        part = "" if self._rows is None else f" of {self.table.n:,}"
+        part = "" if self._rows is None else f" of {len(self._whole):,}"
+        members = self._current()
         blocks = len(self.bounds) - 1
+        if members is not None:
+            blocks = sum(held is not None for held in members.handles)
         return (
             f"<Population of {len(self):,}{part} {self.cls.__name__} in {blocks:,} block"
             f"{'s' * (blocks != 1)}; fields: {fields or 'none'}>"
         )
 
     def _repr_html_(self) -> str:
-        part = "" if self._rows is None else f" of {self.table.n:,}"
+        part = "" if self._rows is None else f" of {len(self._whole):,}"
         about = {
             "agents": f"{len(self):,}{part}",
             "blocks": f"{len(self.bounds) - 1:,} of up to {int(np.diff(self.bounds).max()):,}",
@@ -218,8 +227,9 @@ class Population:
         behaviour(self.cls, method)
         branch = as_branch(env, self.cls)
         session, members = self._join()
-        heards, digest = hear(session, members, self._rows, content)
-        step = session.step(members, self._rows, method, heards, digest=digest, env=branch)
+        ids = self._there()
+        heards, digest = hear(session, members, ids, content)
+        step = session.step(members, ids, method, heards, digest=digest, env=branch)
         return replies_of(session, step)
 
     def tell(self, content: Any) -> None:
@@ -244,16 +254,18 @@ class Population:
         array(['rain', 'rain today', 'rain'], dtype=StringDType())
         """
         session, members = self._join()
-        heards, _ = hear(session, members, self._rows, content)
+        ids = self._there()
+        heards, _ = hear(session, members, ids, content)
         if not session.retracing:
-            indexes, _, masks = address(members.bounds, self._rows)
+            indexes, _, masks = address(members.bounds, ids)
             tell(session, members, indexes, heards, masks)
 
     def sel(self, mask: Any = None, /, **values: Any) -> Population:
         """Return the agents for which a mask is true, or whose fields have these values.
 
         Where an agent can change the field, or the mask is still computing, this waits for the
-        values.
+        values. Nobody may be selected, for that may come by chance; only a value that no agent was
+        given with, in a field that none can change, is an error.
 
         Parameters
         ----------
@@ -283,7 +295,7 @@ class Population:
                 known = ", ".join(n for n in self.cls.__fields__ if not n.startswith("_"))
                 raise UsageError(f"{self.cls.__name__} has no field {name!r}; it has {known}")
             chosen &= self._have(self.cls.__fields__[name], value)
-        return self._part(np.flatnonzero(chosen))
+        return self._part(self._ids()[chosen])
 
     def isel(self, rows: Any) -> Population:
         """Return the agents at these positions: an int, a slice, or a sequence of ints.
@@ -293,7 +305,128 @@ class Population:
         if not isinstance(rows, slice):
             rows = np.atleast_1d(rows)
             rows = rows if rows.size else rows.astype(int)
-        return self._part(np.unique(np.arange(len(self))[rows]))
+        return self._part(np.unique(self._ids()[rows]))
+
+    def sample(self, p: float) -> Population:
+        """Return some of these agents, each with a probability: who acts, of those who may.
+
+        Whether an agent is drawn follows from the seed of the run, the name of the population, the
+        agent's id, the number of the step that comes next and how many samples were drawn since the
+        last step, and from nothing else. So a sample of a part holds those of its agents that the
+        same sample of all would hold.
+
+        Parameters
+        ----------
+        p
+            The probability, from 0 to 1.
+
+        Returns
+        -------
+        Population
+            A part, as `sel` returns it; by chance it may hold nobody.
+
+        Raises
+        ------
+        UsageError
+            If `p` is no probability.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Player(da.Agent):
+        ...     asked: int = 0
+        ...     def reply(self, message) -> float:
+        ...         self.asked += 1
+        ...         return 1.0
+        >>> players = da.Population(Player, 10_000)
+        >>> some = players.sample(0.01)
+        >>> 50 < len(some) < 150, some.reply().sizes["agent"] == len(some)
+        (True, True)
+
+        """
+        session, members = self._join()
+        ids = self._there()
+        return self._part(members.lives.draw(p, ids, session.seed, members.name, session.count))
+
+    def add(self, agents: Any) -> Population:
+        """Let new agents enter, in a run or outside one.
+
+        They have the next ids, which are never given twice, and blocks of their own; so agents that
+        are added together cost less than one after another. Other parts do not hold them.
+
+        Parameters
+        ----------
+        agents
+            How many, or a table, as for `Population`.
+
+        Returns
+        -------
+        Population
+            The new agents, as a part.
+
+        Raises
+        ------
+        TableError
+            If the table does not fit the class.
+        UsageError
+            If this is a part.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Player(da.Agent):
+        ...     name: str = ""
+        ...     def reply(self, message) -> str:
+        ...         return f"{message.content}, says {self.name}"
+        >>> players = da.Population(Player, {"name": ["Ann", "Bob"]})
+        >>> born = players.add({"name": ["Cid"]})
+        >>> born.reply("Hello").to_series().to_dict(), len(players)
+        ({2: 'Hello, says Cid'}, 3)
+
+        """
+        if self._rows is not None:
+            raise UsageError("agents are added to a whole population, not to a part of it")
+        table = read_table(self.cls, agents)
+        session, members = self._join()
+        asked = self.model or (session.model if waits(self.cls) else None)
+        if asked is not None:
+            check_choice(self.cls, table, asked)
+        bounds = block_bounds(table.n, waits(self.cls), self.block_size)
+        return self._part(enter(session, members, table, bounds))
+
+    def remove(self, mask: Any = None, /) -> None:
+        """Let agents leave: they are asked no more, in no part, and nobody gets their ids.
+
+        Parameters
+        ----------
+        mask
+            A bool per agent, as for `sel`; None, on a part, means all of the part. Where it is of
+            nobody, nothing happens.
+
+        Raises
+        ------
+        UsageError
+            If the mask does not fit, or there is none for a whole population.
+
+        Examples
+        --------
+        >>> import daskagents as da
+        >>> class Player(da.Agent):
+        ...     money: float = 1.0
+        ...     def reply(self, message) -> float:
+        ...         self.money += message.content
+        ...         return self.money
+        >>> players = da.Population(Player, {"money": [1.0, 2.0, 3.0]})
+        >>> players.remove(players.reply(-2.0) < 0)
+        >>> len(players), players.to_dataset()["money"].to_series().to_dict()
+        (2, {1: 0.0, 2: 1.0})
+
+        """
+        if mask is None and self._rows is None:
+            raise UsageError("remove takes a mask, or a part: players.sel(age=100).remove()")
+        session, members = self._join()
+        ids = self._ids()
+        leave(session, members, ids if mask is None else ids[self._mask(mask)])
 
     def groups(
         self, field: str, *, dim: str = "group", labels: Sequence[Any] | None = None
@@ -328,13 +461,13 @@ class Population:
         and dataclasses Python objects.
         """
         session, members = self._join()
-        return states_of(session, members, self._rows)
+        return states_of(session, members, self._there())
 
     def _mask(self, mask: Any) -> NDArray[np.bool_]:
         if isinstance(mask, xr.DataArray):
             if self.dim in mask.indexes:
-                ids = np.arange(self.table.n) if self._rows is None else self._rows
-                mask = mask.reindex({self.dim: ids}, fill_value=False)
+                mask = mask.reset_coords(drop=True)  # texts among them could not be filled up
+                mask = mask.reindex({self.dim: self._ids()}, fill_value=False)
             mask = mask.values
         elif isinstance(mask, Array):
             mask = mask.compute()
@@ -349,36 +482,73 @@ class Population:
     def _have(self, field: Field, value: Any) -> NDArray[np.bool_]:
         """Return which agents have one of some values in a field."""
         wanted = value if isinstance(value, list | set | np.ndarray) else [value]
-        column = field.from_array(list(wanted))
-        values, among = self._values(field.name), field.numpy(column)
-        if values.dtype == object:
-            some = among.tolist()
-            return np.fromiter((item in some for item in values), bool, len(values))
-        found: NDArray[np.bool_] = np.isin(values, among)
-        if values.dtype.kind == "f" and np.isnan(among).any():
-            found |= np.isnan(values)
+        among = field.numpy(field.from_array(list(wanted)))
+        found = has(self._values(field.name), among)
+        if not found.any() and not self._is_open(field.name):
+            given = np.asarray(self._given.coords[field.name].values)
+            if not has(given, among).any():
+                said = f"none has {field.name}={value!r}"
+                raise UsageError(f"no agent of {self!r} is selected: {said}")
         return found
+
+    def _is_open(self, name: str) -> bool:
+        """Whether agents may have other values in a field than they were given with."""
+        return name not in self._given.coords or assigns(self.cls, name)
 
     def _values(self, name: str) -> NDArray[Any]:
         """Return a field's values: as they were given if no agent can change them."""
-        if name not in self._frame.coords or assigns(self.cls, name):
+        if self._is_open(name):
             return np.asarray(self.to_dataset()[name].values)
-        values = np.asarray(self._frame.coords[name].values)
-        return values if self._rows is None else values[self._rows]
+        values, ids = np.asarray(self._given.coords[name].values), self._there()
+        return values if ids is None else values[ids]
 
-    def _part(self, positions: NDArray[np.int64]) -> Population:
-        if not len(positions):
-            raise UsageError(f"no agent of {self!r} is selected")
+    def _part(self, ids: NDArray[np.int64]) -> Population:
+        """Return the agents with these ids, which go up."""
         part = object.__new__(type(self))
         part.__dict__.update(self.__dict__)
-        part._rows = positions if self._rows is None else self._rows[positions]
+        part._rows, part._known = ids, None
         return part
+
+    def _current(self) -> Members | None:
+        """Return the population as it is in the session that it has joined; None before that."""
+        whole = self._whole
+        return None if whole._session is None or whole._session.closed else whole._members
+
+    @property
+    def _ever(self) -> int:
+        """How many agents there have been in the whole population."""
+        members = self._current()
+        return self.table.n if members is None else members.n
+
+    @property
+    def _given(self) -> xr.Dataset:
+        """The columns that agents were given with."""
+        members = self._current()
+        return members.frame if members is not None and members.lives.version else self._frame
+
+    def _there(self) -> NDArray[np.int64] | None:
+        """Return the ids of those of these agents that are there; None for all there ever were."""
+        members = self._current()
+        if members is None or members.lives.gone is None:
+            return self._rows
+        if self._rows is None:
+            return members.lives.there()
+        at = members.lives, members.lives.version
+        if self._known is None or self._known[0] != at:
+            self._known = at, self._rows[~members.lives.gone[self._rows]]
+        return self._known[1]
+
+    def _ids(self) -> NDArray[np.int64]:
+        """Return the ids of those of these agents that are there."""
+        ids = self._there()
+        return np.arange(self._ever) if ids is None else ids
 
     def _copy(self) -> Population:
         """Return the same population in its first state, in no session yet."""
         whole = object.__new__(type(self._whole))
         whole.__dict__.update(self._whole.__dict__)
-        whole._whole, whole._members, whole._session = whole, None, None
+        whole._whole, whole._rows = whole, None
+        whole._members, whole._session = None, None
         if self._rows is None:
             return whole
         part = object.__new__(type(self))
@@ -414,28 +584,11 @@ class Population:
                 dict(whole.table.columns),
                 whole.model,
             )
+            whole._members.named = whole.named
+        rows = self._rows
+        if rows is not None and len(rows) and rows[-1] >= whole._members.n:
+            raise UsageError(
+                f"agent {rows[-1]} of {whole._members.name!r} is not there: it entered in"
+                " another run, or outside this one"
+            )
         return whole._session, whole._members
-
-
-def check_choice(cls: type[Agent], table: Table, model: Model) -> None:
-    """Raise a `UsageError` if agents are to choose their model by what they do not have."""
-    if isinstance(model, Wrapper):
-        return check_choice(cls, table, model.inner)
-    if not isinstance(model, Chosen) or not isinstance(model.by, str):
-        return None
-    name = model.by
-    if name not in cls.__fields__ or name.startswith("_"):
-        raise UsageError(f"a model cannot be chosen by {name!r}: {unknown_field(cls, name)}")
-    declared = cls.__fields__[name]
-    for value, _ in model.models or ():
-        try:
-            declared.from_array([value])
-        except TableError:
-            said = f"{cls.__name__}.{name} is never {value!r}: it is {declared.label}"
-            raise UsageError(f"no agent chooses a model by this: {said}") from None
-    if not assigns(cls, name):  # else an agent may have another value when it asks
-        given = table.columns.get(name)
-        for value in [declared.default] if given is None else set(declared.tolist(given)):
-            if not model.has(value):
-                raise UsageError(model.lack(value))
-    return None

@@ -122,6 +122,7 @@ def _population(population: Population, place: str, populations: dict[str, Any])
         "name": population.name,
         "dim": population.dim,
         "bounds": [0, int(population.bounds[1]), int(population.bounds[-1])],
+        "block_size": population.block_size,
         "columns": list(columns),
         "digest": digest.hexdigest(),
         "model": None if population.model is None else describe_value(population.model),

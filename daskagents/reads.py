@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import reprlib
+import zlib
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Values of an array up to which it is written down whole; of a larger one, its digest is.
 _LARGE = 1_000
+#: Bytes up to which a larger array of bools is: who leaves is known again without computing it.
+_MASK = 1 << 15
 _PLAIN = (str, float, int, bool, type(None))
 
 
@@ -36,6 +40,8 @@ def describe(value: Any) -> dict[str, Any]:
     {'dtype': 'float64', 'shape': [3], 'data': [0.0, 1.0, 2.0]}
     >>> describe("yes")
     {'value': 'yes'}
+    >>> describe(np.zeros(1_000_000, bool))["bools"]
+    [1000000]
     """
     if isinstance(value, np.ndarray | np.generic):
         text = value.dtype.kind in "TU"
@@ -43,6 +49,10 @@ def describe(value: Any) -> dict[str, Any]:
             shape = None if isinstance(value, np.generic) else list(value.shape)
             dtype = "text" if text else str(value.dtype)
             return {"dtype": dtype, "shape": shape, "data": np.ravel(value).tolist()}
+        if value.dtype == bool:
+            packed = zlib.compress(np.packbits(np.asarray(value)).tobytes())
+            if len(packed) <= _MASK:
+                return {"bools": list(value.shape), "data": base64.b64encode(packed).decode()}
         return {"digest": digest_of(np.asarray(value))}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         inside = {key: describe(inner) for key, inner in value.items()}
@@ -63,6 +73,11 @@ def handed_back(said: dict[str, Any]) -> Any:
     """
     if "digest" in said:
         return AGAIN
+    if "bools" in said:
+        bits = zlib.decompress(base64.b64decode(said["data"]))
+        count = int(np.prod(said["bools"]))
+        found = np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)
+        return found.reshape(said["bools"])
     if "dict" in said:
         return {key: handed_back(inner) for key, inner in said["dict"].items()}
     if "value" in said:

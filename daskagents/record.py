@@ -71,9 +71,17 @@ class Record:
     made: list[Made] = field(default_factory=list)
     agents: dict[str, Variable] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
+    frames: dict[str, xr.Dataset] = field(default_factory=dict)
+    alive: int = 0
+    turnover: bool = False
 
     def take(self, yielded: Any) -> None:
-        """Start to write down what the workflow yielded."""
+        """Start to write down what the workflow yielded, and who is there."""
+        for each in self.session.members.values():
+            if not each.named and not each.are_groups:
+                self.frames[each.name] = each.frame
+                self.alive += each.lives.count
+                self.turnover |= each.lives.version > 0
         for name, value in _variables(yielded).items():
             if isinstance(value, LazyMessage):
                 self.values[name] = Value((), value)
@@ -90,8 +98,10 @@ class Record:
     def _take_value(self, array: xr.DataArray, members: Members | None) -> Value:
         """Take what is no variable over agents alone: it comes to the client."""
         if members is not None and members.dim in array.indexes:
-            every = members.frame.indexes[members.dim]
-            array = array.reindex({members.dim: every}).drop_vars(members.dim)
+            blank = "" if array.dtype.kind in "TUO" else np.nan
+            array = array.reset_coords(drop=True)  # texts among them could not be filled up
+            every = {members.dim: members.frame.indexes[members.dim]}
+            array = array.reindex(every, fill_value=blank).drop_vars(members.dim)
         labels = {str(dim): index.tolist() for dim, index in array.indexes.items()}
         data = array.data
         if isinstance(data, Array):
@@ -181,9 +191,11 @@ class Record:
     def sources(self, rounds: Rounds) -> dict[str, dict[str, list[Source]]]:
         """Return where the pieces of the round are, and make room for new variables."""
         found: dict[str, dict[str, list[Source]]] = {}
+        for owner, frame in self.frames.items() if self.turnover else ():
+            rounds.grow(self.session.members[owner].dim, owner, frame)
         for name, variable in self.agents.items():
-            dim = variable.members.dim
-            rounds.add_axis(dim, variable.members.name, variable.members.frame)
+            dim, owner = variable.members.dim, variable.members.name
+            rounds.add_axis(dim, owner, self.frames[owner])
             rounds.add_variable(dim, name, variable.kind)
             found.setdefault(dim, {})[name] = self._pieces(name, variable)
         for step in self.steps:
@@ -230,11 +242,14 @@ def _ids(name: str, array: xr.DataArray, members: Members) -> NDArray[np.int64]:
     """Return the ids of the agents that an array is about, in its order."""
     index = array.indexes.get(members.dim)
     if index is None:
+        there = members.lives.there()
+        if there is not None and len(array) == len(there):
+            return there
         if len(array) != members.n:
             raise WorkflowError(
                 f"{name!r} has {len(array)} values and no ids, and {members.name!r} has"
-                f" {members.n} agents; keep the coordinate {members.dim!r}, or yield a value for"
-                " each agent"
+                f" {members.lives.count} agents; keep the coordinate {members.dim!r}, or yield a"
+                " value for each agent"
             )
         return np.arange(members.n)
     ids: NDArray[Any] = index.to_numpy()

@@ -21,7 +21,7 @@ from daskagents.columns import Texts
 from daskagents.environments.base import Branch, Environment
 from daskagents.errors import ReplyError, UsageError
 from daskagents.fields import Field
-from daskagents.members import Members, Step, address
+from daskagents.members import Members, Step
 from daskagents.message import Message
 from daskagents.sealing import seal
 from daskagents.session import Session
@@ -63,17 +63,18 @@ def replies_of(session: Session, step: Step) -> xr.Dataset | xr.DataArray:
     members = step.members
     limit = session.max_failed if session.store is None else None
     bundles = _bundles(session, session.name_of(step), step.bundles, step.counts)
+    nobody = not step.indexes
     arrays = {}
     for name, kind in step.form.kinds:
         dtype = np.dtype(np.float64) if kind == "number" else np.dtypes.StringDType()
-        if session.retracing:
+        if session.retracing and not nobody:
             arrays[name] = stored_array(session, step, name, dtype)
             continue
         arrays[name] = bundles.map_blocks(
             pick_reply, name, kind, limit, dtype=dtype, meta=np.empty(0, dtype)
         )
         session.remember(arrays[name], step, name)
-    frame = members.frame if step.rows is None else members.frame.isel({members.dim: step.rows})
+    frame = members.frame_of(step.rows)
     if step.form.single:
         return xr.DataArray(arrays[""], frame.coords, [members.dim], name=step.name)
     frame = _without(members, frame, arrays.keys() & set(frame.coords))
@@ -95,16 +96,20 @@ def _without(members: Members, frame: xr.Dataset, taken: set[str]) -> xr.Dataset
         f" take its place, and it is no coordinate of {members.name!r} any more",
         stacklevel=5,
     )
+    members.replied |= taken
     members.frame = members.frame.drop_vars(taken)
     return frame.drop_vars(taken)
 
 
 def states_of(session: Session, members: Members, rows: NDArray[np.int64] | None) -> xr.Dataset:
     """Return the current state of a population: a variable per field."""
-    indexes, counts, _ = address(members.bounds, None)
     blocks = members.newest(session)
+    indexes = [index for index, held in enumerate(blocks) if held is not None]
+    counts = np.diff(members.bounds)[indexes].tolist()
     handles = [blocks[index] for index in indexes]
     name = f"state-{members.name}-{session.count}-{session.token}"
+    if members.lives.version:  # which blocks there are differs from time to time
+        name += f"-{members.lives.version}"
     named = _bundles(session, name, handles, counts)
     found: dict[str, Any] = {}
     fields = members.cls.__fields__
@@ -112,13 +117,22 @@ def states_of(session: Session, members: Members, rows: NDArray[np.int64] | None
         meta = field.numpy(field.full(1) if not field.required else field.column([]))[:0]
         array = named.map_blocks(pick_state, members.blob, field_name, dtype=meta.dtype, meta=meta)
         found["memory" if field_name == "_turns" else field_name] = (members.dim, array)
-    ids = members.frame.variables[members.dim]  # without the given columns, which were the start
+    # without the given columns, which were the start
+    if sum(counts) == members.n:
+        ids, places = members.frame.variables[members.dim], rows
+    else:
+        spans = [np.arange(*members.bounds[index : index + 2]) for index in indexes]
+        values = np.concatenate([np.empty(0, np.int64), *spans])
+        ids = xr.Variable(members.dim, values)
+        places = None if rows is None else np.searchsorted(values, rows)
     whole = xr.Dataset(found, {members.dim: ids})
-    return whole if rows is None else whole.isel({members.dim: rows})
+    return whole if rows is None else whole.isel({members.dim: places})
 
 
 def _bundles(session: Session, name: str, handles: Sequence[Any], counts: Sequence[int]) -> Array:
     """Return results as the chunks of an array, to be mapped over."""
+    if not counts:
+        return Array({(name, 0): np.empty(0)}, name, ((0,),), meta=np.empty(0))
     if session.retracing:
         return lost_array(name, counts)
     graph = session.executor.chunks([(name, at) for at in range(len(handles))], handles)
@@ -145,6 +159,8 @@ def hear(
             f"the message is a Dataset with {', '.join(map(str, content.data_vars))}; send one"
             " variable of it, or one message after another"
         )
+    if not indexes:
+        return [], "to nobody"
     if isinstance(content, Array | np.ndarray):
         content = xr.DataArray(content, dims=[members.dim] if content.ndim == 1 else None)
     if isinstance(content, xr.DataArray):

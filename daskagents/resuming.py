@@ -237,7 +237,7 @@ class Found:
     def _argument(self, node: dict[str, Any], name: str) -> Any:
         if "population" in node:
             whole = self._population(node["population"])
-            return whole if node["rows"] is None else whole._part(np.array(node["rows"]))
+            return whole if node["rows"] is None else whole._part(np.array(node["rows"], np.int64))
         if "environment" in node:
             return self._environment(node["environment"])
         if "named" in node:
@@ -303,7 +303,8 @@ class Found:
             columns = {c: concat([part[c] for part in parts]) for c in said["columns"]}
         model = said["model"]
         made = None if model is None else self._model(model, f"the model of {key!r}", self._again)
-        population = Population._of(cls, Table(n, columns), made, size - first, said["name"])
+        block_size = said.get("block_size", size - first)
+        population = Population._of(cls, Table(n, columns), made, block_size, said["name"])
         population.dim = said["dim"]  # of a named agent it is not its name
         population._reframe()
         return population

@@ -21,6 +21,7 @@ from daskagents.checked import PACKED, PLAIN, Checked
 from daskagents.columns import from_arrays, load
 from daskagents.errors import FolderError, WorkflowError
 from daskagents.forms import as_numpy
+from daskagents.growing import create_coord, extend_coord, forget_after, least_sizes
 from daskagents.tasks import writing
 from daskagents.values import Value, Values
 
@@ -140,6 +141,7 @@ class _Axis:
     owner: str
     n: int
     window: int
+    width: int
     kinds: dict[str, Kind] = field(default_factory=dict)
     first: int = 0
     open: list[dict[str, list[Source]]] = field(default_factory=list)
@@ -149,6 +151,11 @@ class _Axis:
         """Return how many of the open rounds are of windows that are complete."""
         end = self.first + len(self.open)
         return max(0, end - end % self.window - self.first)
+
+    @property
+    def span(self) -> int:
+        """Agents that one task writes: whole chunks, for no two tasks may write one."""
+        return max(1, SPAN // self.width) * self.width
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """Yield where each window begins and ends among the open rounds."""
@@ -188,7 +195,13 @@ class Rounds:
     def state(self) -> dict[str, Any]:
         """Return what is needed to go on from here, as JSON has it; all rounds must be folded."""
         axes = {
-            dim: {"owner": axis.owner, "n": axis.n, "kinds": axis.kinds}
+            dim: {
+                "owner": axis.owner,
+                "n": axis.n,
+                "window": axis.window,
+                "width": axis.width,
+                "kinds": axis.kinds,
+            }
             for dim, axis in self.axes.items()
         }
         return {
@@ -204,12 +217,14 @@ class Rounds:
         self._coords = state["coords"]
         for dim, axis in state["axes"].items():
             kinds, n = axis["kinds"], axis["n"]
-            self.axes[dim] = _Axis(axis["owner"], n, window(n), kinds, self.closed)
+            rounds, width = axis.get("window", window(n)), axis.get("width", min(n, SPAN))
+            self.axes[dim] = _Axis(axis["owner"], n, rounds, width, kinds, self.closed)
         self.values.restore(self.group, state["values"], self.closed)
         known = {*self._coords, *self.values.names, *self.values.labels}
         known |= {name for axis in self.axes.values() for name in axis.kinds}
         for name in set(self.group) - known:
             del self.group[name]
+        self._shrink()
         self._resize(self.closed)
         self.group.attrs.update(rounds=self.closed, order=self._order())
 
@@ -223,7 +238,7 @@ class Rounds:
                 )
             return
         n = frame.sizes[dim]
-        self.axes[dim] = _Axis(owner, n, window(n), {}, self.closed)
+        self.axes[dim] = _Axis(owner, n, window(n), min(n, SPAN), {}, self.closed)
         taken = {*self.values.names, *self.values.labels}
         for name, values in frame.coords.items():
             if name in taken:
@@ -231,15 +246,45 @@ class Rounds:
                 continue
             # two populations may have a column of one name
             label = f"{dim}_{name}" if name in self._coords else str(name)
-            self.group.create_array(
-                label,
-                data=values.values,
-                chunks=(min(n, SPAN),),
-                compressors=PACKED,
-                dimension_names=(dim,),
-                attributes={"coordinate": True},
-            )
-            self._coords[label] = owner
+            self._add_coord(dim, label, values)
+
+    def _add_coord(self, dim: str, label: str, values: xr.DataArray) -> None:
+        """Write a coordinate of agents, in place of the one that there is."""
+        axis = self.axes[dim]
+        create_coord(self.group, label, values.values, dim, axis.width)
+        self._coords[label] = axis.owner
+
+    def grow(self, dim: str, owner: str, frame: xr.Dataset) -> None:
+        """Make room for agents that have entered a population, if it is in the results."""
+        n, axis = frame.sizes[dim], self.axes.get(dim)
+        if axis is None or (axis.owner == owner and n > axis.n):
+            self.values.grow(dim, n)
+        if axis is None or axis.owner != owner or n <= axis.n:
+            return
+        before, axis.n = axis.n, n
+        own = {label for label, whose in self._coords.items() if whose == owner}
+        for name, values in frame.coords.items():
+            label = str(name) if name in own else f"{dim}_{name}"
+            if label in own:
+                own.discard(label)
+                array: Any = self.group.get(label)
+                if array is None or not extend_coord(array, values[before:].values):
+                    self._add_coord(dim, label, values)
+            elif str(name) not in self.group:  # it was given with those that entered, first
+                self._add_coord(dim, str(name), values)
+        for label in own:  # agents reply under its name
+            del self._coords[label], self.group[label]
+        self._resize(self._capacity)
+
+    def _shrink(self) -> None:
+        """Forget agents that entered after what a run goes on from."""
+        for axis in self.axes.values():
+            for name in axis.kinds:
+                forget_after(self.group[name], self.closed, axis.n, axis.window, axis.width)
+            for label, owner in self._coords.items():
+                array: Any = self.group.get(label)
+                if owner == axis.owner and array is not None and array.shape[0] > axis.n:
+                    array.resize((axis.n,))
 
     def add_variable(self, dim: str, name: str, kind: Kind) -> None:
         """Make room for a variable over (round, `dim`)."""
@@ -262,7 +307,7 @@ class Rounds:
             name,
             shape=(self._capacity, axis.n),
             dtype=dtypes[kind],
-            chunks=(axis.window, min(axis.n, SPAN)),
+            chunks=(axis.window, axis.width),
             dimension_names=("round", dim),
             fill_value=fills[kind],
             compressors=PACKED if kind == "text" else PLAIN,
@@ -305,8 +350,8 @@ class Rounds:
         for axis in self.axes.values():
             axis.whole = len(axis.open) if last else axis.complete()
             for at, end in axis.windows():
-                for start in range(0, axis.n, SPAN):
-                    span = (start, min(axis.n, start + SPAN))
+                for start in range(0, axis.n, axis.span):
+                    span = (start, min(axis.n, start + axis.span))
                     part = [_inside(sources, span) for sources in axis.open[at:end]]
                     if axis.kinds and any(part):
                         first = axis.first + at
@@ -360,6 +405,13 @@ class Rounds:
                 array.resize((rounds, axis.n))
 
 
+def add_alive(rounds: Rounds, alive: list[int]) -> list[int]:
+    """Say how many agents there were in the last rounds, that which is being closed included."""
+    for number, count in enumerate(alive, rounds.closed + 1 - len(alive)):
+        rounds.add_value("n_agents", Value((), count), number)
+    return []
+
+
 def _inside(sources: dict[str, list[Source]], span: tuple[int, int]) -> dict[str, list[Source]]:
     """Return the sources that have rows within a span."""
     start, stop = span
@@ -409,6 +461,7 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
     group = zarr.open_group(_Temporary(path, folder) if temporary else path, mode="r")
     rounds = int(group.attrs["rounds"])  # type: ignore[arg-type]
     order: Any = group.attrs.get("order", [])
+    sizes = least_sizes(group, order)
     coords: dict[str, Any] = {"round": np.arange(rounds)}
     variables: dict[str, Any] = {}
     for name in order:
@@ -416,13 +469,14 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
         if array is None:  # the run was killed, or the disk was full, while it was made
             continue
         dims = array.metadata.dimension_names
+        # in a run that was killed, arrays differ in how far they reach
+        inside = tuple(slice(rounds if dim == "round" else sizes[dim]) for dim in dims)
         if not array.attrs.get("coordinate", False):
-            # in a run that was killed, arrays differ in how far they reach
-            variables[name] = (dims, _lazy(array)[:rounds])
+            variables[name] = (dims, _lazy(array)[inside])
         elif array.size * array.dtype.itemsize < _IN_MEMORY:
-            coords[name] = (dims, Checked(array)[:])
+            coords[name] = (dims, Checked(array)[inside])
         else:
-            coords[name] = (dims, _lazy(array))
+            coords[name] = (dims, _lazy(array)[inside])
     return xr.Dataset(variables, coords)
 
 

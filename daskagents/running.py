@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from daskagents.agent import waits
+from daskagents.choosing import check_choice
 from daskagents.cluster import connect
 from daskagents.driver import AHEAD, Driver, Heed
 from daskagents.errors import NotStoredError, OlderError, UsageError
@@ -26,7 +27,7 @@ from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
 from daskagents.named import Named
 from daskagents.pacing import Every
-from daskagents.population import Population, check_choice
+from daskagents.population import Population
 from daskagents.program import check_program, describe_program, describe_value
 from daskagents.progress import Progress
 from daskagents.projection import rounds_ahead

@@ -28,13 +28,13 @@ from daskagents.columns import Column
 from daskagents.environments.base import Branch, Environment, give_seat, start_of
 from daskagents.environments.describing import describe_realm
 from daskagents.environments.versions import Made, Versions, make_versions
-from daskagents.errors import NotStoredError, RunError
+from daskagents.errors import NotStoredError, RunError, UsageError
 from daskagents.exchange import exchange
 from daskagents.executors import Cluster, Executor, Here
 from daskagents.forms import Form, declared_form
 from daskagents.journal.attempt import Journaling
 from daskagents.lazies import ORIGIN, Lazies
-from daskagents.members import Members, Step
+from daskagents.members import Members, Step, digest_of_rows
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.describe import describe_model
@@ -108,7 +108,7 @@ class Session:
         self.made: list[Made] = []
         self.told = 0
         self.steps: list[Step] = []
-        self.count = 0
+        self.count = self.lives = 0
         self.live: dict[tuple[int, int], tuple[int, int, Usage]] = {}
         self.forms: dict[tuple[type[Agent], str], Form] = {}
         self.direct: dict[str, tuple[Step, str]] = {}
@@ -224,7 +224,7 @@ class Session:
         (handle,) = self.executor.submit(
             plan_each(f"charter-{self.token}-{name}", tasks.same, [(blob,)])
         )
-        given = self._given(name, bounds, columns)
+        given = self.given(name, bounds, columns)
         handles: list[Any] = [LOST] * (len(bounds) - 1)
         if not self.retracing:
             plan = plan_blocks(f"begin-{self.token}-{name}", handle, bounds.tolist(), given)
@@ -241,16 +241,30 @@ class Session:
             return False
         return bool(self._journal.source) or not (self.store.temporary and model.repeats)
 
-    def _given(self, name: str, bounds: NDArray[np.int64], columns: dict[str, Column]) -> list[Any]:
-        """Return, per block, where its given columns are: on disk, or sent."""
+    def given(
+        self,
+        name: str,
+        bounds: NDArray[np.int64],
+        columns: Mapping[str, Column],
+        index: int = 0,
+        folder: str = "",
+    ) -> list[Any]:
+        """Return, per block, where its given columns are: on disk, or sent.
+
+        They are written into a folder of their own, if they are large, where agents enter later:
+        then `index` is the number of the first block.
+        """
         if not columns:
             return [None] * (len(bounds) - 1)
         parts: list[Any] = []
-        for index, (first, end) in enumerate(pairwise(bounds)):
-            part = {k: column.take(slice(int(first), int(end))) for k, column in columns.items()}
-            if self.store is not None and self.store.shared:
-                parts.append(self.store.write_given(name, index, int(first), int(end), part))
-            elif sum(column.nbytes for column in part.values()) < _SMALL:
+        for at, (first, end) in enumerate(pairwise(bounds.tolist())):
+            rows = slice(first - int(bounds[0]), end - int(bounds[0]))
+            part = {field: column.take(rows) for field, column in columns.items()}
+            light = sum(column.nbytes for column in part.values()) < _SMALL
+            if self.store is not None and self.store.shared and not (folder and light):
+                where = folder or "populations"
+                parts.append(self.store.write_given(name, index + at, first, end, part, where))
+            elif light:
                 parts.append(part)
             else:
                 parts.append(self.executor.scatter(part))
@@ -276,8 +290,13 @@ class Session:
         key = (members.cls, method)
         members.named = members.named or named
         form = self.forms.get(key) or declared_form(function) or self._past_form(members, method)
-        visit = None if env is None else self.world(env.whole).visit(env, members.cls, play)
         indexes, counts, masks = members.address(rows)
+        if form is None and not indexes:
+            raise UsageError(
+                f"nobody is asked for {members.cls.__name__}.{method}, and what it replies is not"
+                f" known yet; declare it: def {method}(self, message) -> float"
+            )
+        visit = None if env is None else self.world(env.whole).visit(env, members.cls, play)
         step = Step(self.count, members, method, rows, indexes, counts, masks, form)
         self.count += 1
         members.version += 1
@@ -289,6 +308,8 @@ class Session:
             "agents": step.addressed,
             "input": digest,
         }
+        if rows is not None:
+            said["who"] = digest_of_rows(indexes, masks)
         if visit is not None:
             said["env"] = visit.name
         if self.past is not None:
@@ -371,11 +392,19 @@ class Session:
         if not calls:
             return
         folder, shared = (None, True) if self.store is None else self.store.place
+        agents = step.members.agents
         plan = plan_step(
             self.name_of(step),
             step.members.charter,
             calls,
-            Call(step.number, step.method, step.form, step.scene, step.members.agents.n),
+            Call(
+                step.number,
+                step.method,
+                step.form,
+                step.scene,
+                agents.n,
+                agents.lives.packed if agents.sends else None,
+            ),
             Place(
                 self.topic,
                 step.number,

@@ -9,6 +9,7 @@
                    each value the workflow read, each round closed; a line each, with a checksum
     rounds.zarr/   the results, which `xr.open_zarr` opens
     populations/   the columns that were given, block by block (Zarr)
+    entered/       those of agents that entered later, where they are large
     environments/  every version of each environment, a file each
     checkpoints/   the last two generations of every block (Zarr)
     journal/       every answer of a model, by step, block and attempt
@@ -173,10 +174,16 @@ class Store:
             self._brought = began - _CLOCKS
 
     def write_given(
-        self, name: str, index: int, first: int, end: int, columns: Mapping[str, Column]
+        self,
+        name: str,
+        index: int,
+        first: int,
+        end: int,
+        columns: Mapping[str, Column],
+        folder: str = "populations",
     ) -> str:
         """Write the given columns of one block; return the path."""
-        path = self.given(name, index)
+        path = self.given(name, index, folder)
         if self.past is not None and path.exists():
             return str(path)
         with writing(self.folder):
@@ -185,9 +192,9 @@ class Store:
                 syncing.sync_tree(path)
         return str(path)
 
-    def given(self, name: str, index: int) -> Path:
+    def given(self, name: str, index: int, folder: str = "populations") -> Path:
         """Return where the given columns of a block are."""
-        return self.folder / "populations" / file_name(name) / f"{index:05d}"
+        return self.folder / folder / file_name(name) / f"{index:05d}"
 
     def describe_world(self, name: str, about: dict[str, Any]) -> None:
         """Say what an environment is."""

@@ -195,7 +195,8 @@ def do_step(
     and what else it reads of it.
     """
     _check_stopped(place.topic)
-    time.sleep(max(0.0, _ripe - time.monotonic()))
+    if _ripe > time.monotonic():  # a sleep of nothing lets others have the processor
+        time.sleep(max(0.0, _ripe - time.monotonic()))
     block = deliver(blob, state_of(held), sent[:coming])
     message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
     charter = charter_of(blob)
@@ -415,12 +416,14 @@ def said(bundle: Bundle, name: str) -> Said:
 
 
 def pick_reply(
-    bundle: Bundle, name: str = "", kind: Kind = "number", limit: float | None = None
+    bundle: Bundle | NDArray[Any], name: str = "", kind: Kind = "number", limit: float | None = None
 ) -> NDArray[Any]:
     """Return the replies of one name, for xarray.
 
     `limit` is the fraction of agents that may fail where no run watches over them.
     """
+    if not isinstance(bundle, Bundle):  # nobody was asked
+        return blank(kind, 0)
     outcome = bundle.outcome
     failed = int(outcome.failed.sum())
     if limit is not None and failed > limit * len(outcome.failed) and outcome.first_failure:
@@ -430,9 +433,14 @@ def pick_reply(
     return as_numpy(outcome.replies[name])
 
 
-def pick_state(held: Block | Bundle, blob: bytes | Charter, name: str) -> NDArray[Any]:
+def pick_state(
+    held: Block | Bundle | NDArray[Any], blob: bytes | Charter, name: str
+) -> NDArray[Any]:
     """Return one field of a block's rows, for xarray."""
-    return charter_of(blob).cls.__fields__[name].numpy(state_of(held).columns[name])
+    field = charter_of(blob).cls.__fields__[name]
+    if isinstance(held, np.ndarray):  # there is nobody
+        return field.numpy(field.column([]))
+    return field.numpy(state_of(held).columns[name])
 
 
 _kept: dict[str, Block] = {}

@@ -108,6 +108,19 @@ class Values:
             for label in labels:
                 places.setdefault(label, len(places))
 
+    def grow(self, dim: str, n: int) -> None:
+        """Let a dimension be longer, if there is one of this name."""
+        if n <= self._sizes.get(dim, n):
+            return
+        self._sizes[dim] = n
+        for known in self._known.values():
+            if known.array is not None and dim in known.dims:
+                shape = [
+                    n if d == dim else size
+                    for d, size in zip(known.dims, known.array.shape[1:], strict=True)
+                ]
+                known.array.resize((known.array.shape[0], *shape))
+
     def state(self) -> dict[str, Any]:
         """Return what is known besides the values themselves, as JSON has it."""
         known = {
@@ -133,7 +146,7 @@ class Values:
             labels = {d: list(self.labels[d]) for d in known.dims if d in self.labels}
             # later rounds may have brought labels, and so gaps
             inside = [
-                slice(len(self.labels[d])) if d in labels else slice(None) for d in known.dims
+                slice(len(self.labels[d]) if d in labels else self._sizes[d]) for d in known.dims
             ]
             kept = Checked(array)[:][(slice(None), *inside)]
             if kept.dtype.kind == "f" and np.isnan(kept).any():
