@@ -78,9 +78,9 @@ class Record:
     def take(self, yielded: Any) -> None:
         """Start to write down what the workflow yielded, and who is there."""
         for each in self.session.members.values():
-            if not each.named and not each.are_groups:
+            if not each.named:
                 self.frames[each.name] = each.frame
-                self.alive += each.lives.count
+                self.alive += 0 if each.are_groups else each.lives.count
                 self.turnover |= each.lives.version > 0
         for name, value in _variables(yielded).items():
             if isinstance(value, LazyMessage):

@@ -1,0 +1,150 @@
+"""A world of all parts: an environment of towns, scenes, messages, and agents that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client
+from worlds import same
+
+import daskagents as da
+from daskagents.errors import UsageError
+
+
+class Town(da.Environment):
+    bread: float = 100.0
+    eaten: float = da.shared(0.0, reduce="sum")
+    feasts: tuple[str, ...] = da.shared(reduce="append")
+
+    def advance(self) -> None:
+        self.bread += 20.0 - self.eaten
+        self.parent.write("eaten", self.eaten)
+        self.eaten = 0.0
+
+
+class Country(da.Environment):
+    towns: dict[int, Town]
+    eaten: float = da.shared(0.0, reduce="sum")
+    said: tuple[str, ...] = da.shared(reduce="append")
+
+
+class Citizen(da.Agent):
+    town: int = 0
+    food: float = 1.0
+    age: int = 0
+    heard: int = 0
+
+    def reply(self, message: da.Message) -> Any:
+        """Eat of the town's bread, age, and tell somebody."""
+        if message.content == "feast":
+            share = min(self.rng.uniform(0, 2), self.env.bread / 10)
+            self.env.write("eaten", share)
+            self.food += share
+            return {"plate": self.food, "heard": 0.0}
+        self.age += 1
+        self.heard += len(self.inbox)
+        self.food += len(self.inbox) / 10 - 0.2
+        self.env.write("eaten", 0.1)
+        self.send(self.rng.randint(0, 59), self.food)
+        if self.age == 3 and self.rng.random() < 0.5:
+            self.town = (self.town + 1) % 4
+        return {"plate": self.food, "heard": float(self.heard)}
+
+
+async def feast(members: Any, env: Any) -> Any:
+    """Eat together; the last group to feast in a poor town gets nothing."""
+    if env.bread < 12:
+        raise ValueError("no bread")
+    said = await members.reply("feast")
+    env.write("feasts", f"{members.label} of {len(members)}")
+    env.parent.write("said", str(members.label))
+    members[0]._agent.send(members[-1].id, "well eaten")
+    return {"food": sum(m.content["plate"] for m in said), "guests": len(members)}
+
+
+def history(people: Any, country: Any, rounds: int = 9) -> Iterator[Any]:
+    branch = country.branch("towns", by="town")
+    for number in range(rounds):
+        replies = people.sample(0.9).reply("work", env=branch)
+        if number % 3 == 1:
+            people.tell(replies["plate"].mean())
+            yield replies
+            feasts = people.groups("town", labels=range(4)).play(feast, env=branch)
+            yield {"feast": feasts["food"], "guests": feasts["guests"], "eaten": country["eaten"]}
+        else:
+            yield replies
+        if number % 2:
+            hungry = people.to_dataset()["food"] < 0.5
+            people.remove(hungry)
+            people.add({"town": [number % 4, (number + 1) % 4], "food": [3.0, 4.0]})
+
+
+def people(block_size: int = 16) -> Any:
+    table = {"town": np.arange(48) % 4, "food": np.linspace(0.3, 3, 48)}
+    return da.Population(Citizen, table, block_size=block_size)
+
+
+def play(client: Any, out: Path | None = None, **options: Any) -> xr.Dataset:
+    country = Country(towns={key: Town(bread=10.0 + 5 * key) for key in range(4)})
+    settings: dict[str, Any] = {"seed": 4, "max_failed": 0.5, "checkpoint_every": 4}
+    return da.run(history, people(), country, client=client, out=out, **(settings | options))
+
+
+def test_all_parts_together_are_the_same_everywhere(
+    client1: Client, client3: Client, tmp_path: Path
+) -> None:
+    alone = play("sync", tmp_path / "alone")
+    assert alone.sizes["agent"] == 56
+    assert alone["group_failed"].values.any()
+    assert not alone["group_failed"].values.all()
+    assert np.nanmax(alone["heard"].values) > 1
+    assert int(alone["n_agents"].values[-1]) < 56
+    same(alone, play(client1))
+    same(alone, play(client3, tmp_path / "three", checkpoint_every=1))
+    one, other = (da.open_run(tmp_path / n).environment("country") for n in ("alone", "three"))
+    xr.testing.assert_identical(one, other)
+    assert one["towns.3.feasts"].size > 0
+
+
+class StopError(Exception):
+    pass
+
+
+class Halting(Country):
+    file: str = ""
+
+    def advance(self) -> None:
+        if self.file and Path(self.file).exists() and len(self.said) >= 5:
+            raise StopError
+
+
+@pytest.mark.parametrize("every", [1, 3, 20])
+def test_all_parts_together_go_on(every: int, client3: Client, tmp_path: Path) -> None:
+    flag = tmp_path / "halt"
+    towns = {key: Town(bread=10.0 + 5 * key) for key in range(4)}
+
+    def go(name: str, client: Any, **options: Any) -> xr.Dataset:
+        country = Halting(towns=towns, file=str(flag))
+        settings: dict[str, Any] = {"seed": 4, "max_failed": 0.5, "checkpoint_every": every}
+        return da.run(
+            history, people(), country, client=client, out=tmp_path / name, **(settings | options)
+        )
+
+    whole = go("whole", "sync")
+    flag.touch()
+    with pytest.raises(da.DaskAgentsError, match="StopError"):
+        go("part", "sync")
+    flag.unlink()
+    same(whole, go("part", client3 if every == 3 else "sync", resume=True))
+    same(whole, da.resume(tmp_path / "part", client="sync"))
+
+
+def test_a_group_has_the_environment_of_what_it_shares() -> None:
+    country = Country(towns={0: Town()})
+    with pytest.raises(UsageError, match="a group finds its own environment by what its members"):
+        people().groups("town").play(feast, env=country.branch("towns", by="age"))
