@@ -17,6 +17,7 @@ from daskagents.columns import Column
 from daskagents.errors import AgentError, FieldError, TableError, UsageError
 from daskagents.forms import absent, collect_arrays, hide, only
 from daskagents.host import Host
+from daskagents.mail import no_inbox
 from daskagents.message import Message
 from daskagents.models.base import Answer, Request
 from daskagents.rng import Draws
@@ -74,7 +75,7 @@ class Blockwise(Host):
         try:
             if self.ledger is not None:
                 agent.env = self.ledger.view_of_block(n)
-            agent.inbox = () if self.inboxes is None else self.inboxes.block()
+            agent.inbox = no_inbox(n) if self.inboxes is None else self.inboxes.block()
             reply = method(agent, message)
             columns = self._assigned(agent.__dict__)
             form, replies = collect_arrays(form, reply, n, f"{cls.__name__}.{method.__name__}")

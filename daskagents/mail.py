@@ -316,3 +316,9 @@ class BlockInbox:
 
     def __len__(self) -> int:
         return len(self.agent)
+
+
+def no_inbox(n: int) -> BlockInbox:
+    """Return the inboxes of agents none of whom has got a message."""
+    none = np.zeros(0, np.int64)
+    return BlockInbox(np.zeros(n, np.int64), none, none, np.zeros(0))

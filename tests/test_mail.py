@@ -207,13 +207,11 @@ class Whole(da.Agent):
     score: float = 0.0
 
     def reply_block(self, message: da.Message) -> Any:
-        inbox, count = self.inbox, np.zeros(len(self.id), int)
-        if len(inbox):
-            count = inbox.count
-            self.score = self.score + np.bincount(inbox.agent, inbox.content, len(self.id))
+        inbox = self.inbox
+        self.score = self.score + np.bincount(inbox.agent, inbox.content, len(self.id))
         self.send((self.id * 3 + 1) % 50, self.score + self.id)
         self.send(0, 1.0, where=self.id % 4 == 0)
-        return {"score": self.score, "count": count}
+        return {"score": self.score, "count": inbox.count}
 
 
 def score(people: Any) -> Iterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client
-from worlds import same
+from test_faults import own_cluster, when
+from worlds import rounds_closed, same
 
 import daskagents as da
+from daskagents import models
 from daskagents.errors import UsageError
 
 
@@ -148,3 +152,101 @@ def test_a_group_has_the_environment_of_what_it_shares() -> None:
     country = Country(towns={0: Town()})
     with pytest.raises(UsageError, match="a group finds its own environment by what its members"):
         people().groups("town").play(feast, env=country.branch("towns", by="age"))
+
+
+class Slow(Citizen):
+    async def reply(self, message: da.Message) -> Any:
+        answer = await self.chat(f"{message.content}: {self.food:.3f}?")
+        self.food += float(answer.text) / 1e3
+        return super().reply(message)
+
+
+def drawn(request: Any, rng: Any) -> str:
+    return f"{rng.gauss(0, 10):.6f}"
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_killed_workers_change_nothing(kills: int, tmp_path: Path) -> None:
+    def on(client: Any, out: Path | None) -> xr.Dataset:
+        table = {"town": np.arange(48) % 4, "food": np.linspace(0.3, 3, 48)}
+        return da.run(
+            history,
+            da.Population(Slow, table, block_size=16),
+            Country(towns={key: Town(bread=10.0 + 5 * key) for key in range(4)}),
+            model=models.Dummy(latency=0.02, answer=drawn),
+            client=client,
+            out=out,
+            seed=4,
+            max_failed=0.5,
+            checkpoint_every=4,
+        )
+
+    with own_cluster(3, **{"distributed.scheduler.allowed-failures": 10}) as client:
+
+        def kill() -> None:
+            pids = list(client.run(os.getpid).values())
+            for pid in pids[:kills]:
+                os.kill(pid, signal.SIGKILL)
+
+        with when(lambda: rounds_closed(tmp_path / "cut") >= 5, kill) as killed:
+            cut = on(client, tmp_path / "cut")
+        assert killed.is_set()
+    same(on("sync", tmp_path / "whole"), cut)
+    one, other = (da.open_run(tmp_path / n).environment("country") for n in ("whole", "cut"))
+    xr.testing.assert_identical(one, other)
+
+
+class Vote(da.Environment):
+    """A group: its members write what they would say, and it says their mean upwards."""
+
+    said: float = da.shared(0.0, reduce="mean")
+
+    def advance(self) -> None:
+        self.parent.write("said", self.said)
+
+
+class Moderator(da.Environment):
+    """Makes the winner of what the groups say, and tells it to all."""
+
+    groups: dict[int, Vote]
+    said: float = da.shared(0.0, reduce="mean")
+    winner: float = -1.0
+
+    def advance(self) -> None:
+        self.winner = 2 / 3 * self.said
+
+
+class Member(da.Agent):
+    group: int = 0
+    guess: float = 50.0
+
+    def reply(self, message: da.Message) -> float:
+        before = self.env.parent.winner
+        self.guess = self.rng.uniform(0, 100) if before < 0 else before + self.rng.gauss()
+        self.env.write("said", self.guess)
+        return self.guess
+
+
+def moderated(members: Any, moderator: Any, rounds: int = 4) -> Iterator[Any]:
+    for _ in range(rounds):
+        guesses = members.reply(env=moderator.branch("groups", by="group"))
+        yield {"guess": guesses, "winner": moderator["winner"]}
+
+
+def test_moderator_group_and_agent(client3: Client, tmp_path: Path) -> None:
+    """The game of the paper: agents in groups of unlike sizes, and a moderator over the groups."""
+    group = np.repeat([0, 1, 2], [5, 20, 35])
+
+    def go(client: Any, out: Path) -> xr.Dataset:
+        moderator = Moderator(groups={key: Vote() for key in range(3)})
+        players = da.Population(Member, {"group": group}, block_size=16)
+        return da.run(moderated, players, moderator, client=client, seed=1, out=out)
+
+    result = go("sync", tmp_path / "a")
+    means = result["guess"].groupby("group").mean("agent")
+    np.testing.assert_allclose(result["winner"], 2 / 3 * means.mean("group"), rtol=1e-12)
+    found = da.open_run(tmp_path / "a").environment("moderator")
+    for key in range(3):
+        said = found[f"groups.{key}.said"].values[1:]
+        np.testing.assert_allclose(said, means.sel(group=key), rtol=1e-12)
+    same(result, go(client3, tmp_path / "b"))
