@@ -23,12 +23,18 @@ from distributed import Client, LocalCluster, Status, WorkerPlugin
 from daskagents import apart
 from daskagents.block import Block, Outcome
 from daskagents.columns import Coded, Plain, Ragged
+from daskagents.delivery import Lane
+from daskagents.environments.files import Version
+from daskagents.environments.tasks import Grown
 from daskagents.errors import BudgetError, UsageError
 from daskagents.loop import close_shared_loop, patient_gc, shared_loop
+from daskagents.mail import Mail, Posted
 from daskagents.tasks import STOPPED, Bundle, ripen
 
+_OURS = (Plain, Ragged, Coded, Block, Outcome, Bundle, Mail, Posted, Lane, Version, Grown)
 
-@sizeof.register((Plain, Ragged, Coded, Block, Outcome, Bundle))  # type: ignore[untyped-decorator]
+
+@sizeof.register(_OURS)  # type: ignore[untyped-decorator]
 def _size(value: Any) -> int:
     return int(value.nbytes) + 200
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from types import CodeType
 from typing import Any
@@ -18,6 +19,7 @@ def assigns(cls: type[Any], name: str) -> bool:
     return any(_may_store(code, code.co_varnames[0], name) for code in _methods(cls))
 
 
+@lru_cache(128)
 def names_used(cls: type[Any], through: str = "") -> frozenset[str] | None:
     """Return the names of all attributes that methods of a class mention; None if nobody knows.
 

@@ -207,9 +207,8 @@ class Store:
     def write_environment(self, name: str, file: str, data: bytes) -> str:
         """Write a version of an environment, or a part of one; return the path."""
         path = self.environment(name) / file
-        if self.past is None or not path.exists():
-            with writing(self.folder):
-                files.write(data, path)
+        with writing(self.folder):
+            files.write(data, path)
         return str(path)
 
     def generation(self, round_: int) -> Path:

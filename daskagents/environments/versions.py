@@ -35,12 +35,11 @@ _WIDTH = 32
 
 @dataclass
 class Made:
-    """A version that is under way: the handle of what makes it, and of its small values."""
+    """A version that is under way: the handle of what makes it."""
 
     owner: Versions
     number: int
     result: Any
-    small: Any
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class Versions:
         if self.realm.growing:
             self.parts.append(self.small)
         if self.session.store is not None:
-            self.session.made.append(Made(self, self.number, result, self.small))
+            self.session.made.append(Made(self, self.number, result))
 
     @property
     def _written_to(self) -> str | None:
