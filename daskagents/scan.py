@@ -19,7 +19,6 @@ def assigns(cls: type[Any], name: str) -> bool:
     return any(_may_store(code, code.co_varnames[0], name) for code in _methods(cls))
 
 
-@lru_cache(128)
 def names_used(cls: type[Any], through: str = "") -> frozenset[str] | None:
     """Return the names of all attributes that methods of a class mention; None if nobody knows.
 
@@ -38,6 +37,11 @@ def names_used(cls: type[Any], through: str = "") -> frozenset[str] | None:
     >>> sorted(names_used(Trader, "env"))
     ['env', 'price']
     """
+    return _names_used(cls, through)
+
+
+@lru_cache(128)
+def _names_used(cls: Any, through: str) -> frozenset[str] | None:
     found: set[str] = set()
     for code in _methods(cls):
         steps = list(_instructions(code))
