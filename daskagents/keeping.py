@@ -74,6 +74,15 @@ class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
         accounts = self.runs.get(topic)
         return None if accounts is None else accounts.tell(account, worker, said, monotonic())
 
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Let the first worker after all were lost take what would rather be on another one.
+
+        Dask keeps such a task waiting for the worker that is gone, as long as there is none at all.
+        """
+        for task in scheduler.unrunnable:
+            if task.loose_restrictions:
+                task.worker_restrictions = None
+
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
         """Take back what a worker holds that is gone."""
         for accounts in self.runs.values():

@@ -521,3 +521,25 @@ def test_a_run_goes_on_when_there_is_room_again(
         ("No space left on device", "(is the disk full?)", "Read-only file system")
     )
     assert status == "done 960"
+
+
+def test_all_workers_may_die_at_once(tmp_path: Path) -> None:
+    """What was loaded from a checkpoint would rather be where it was written, and that is gone."""
+
+    def on(client: Any, out: Path | None) -> xr.Dataset:
+        model = models.Dummy(latency=0.02, answer=drawn)
+        players = da.Population(Waiter, 48, block_size=16)
+        return da.run(
+            asking, players, rounds=12, model=model, client=client, out=out, checkpoint_every=2
+        )
+
+    with own_cluster(2) as client:
+
+        def kill() -> None:
+            for pid in client.run(os.getpid).values():
+                os.kill(pid, signal.SIGKILL)
+
+        with when(lambda: rounds_closed(tmp_path / "cut") >= 5, kill) as killed:
+            cut = on(client, tmp_path / "cut")
+        assert killed.is_set()
+    same(on("sync", None), cut)
