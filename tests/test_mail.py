@@ -75,7 +75,7 @@ def expected(plan: Plan, n: int, rooms: int) -> list[list[str]]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data())
 def test_messages_reach_whom_they_are_for(data: st.DataObject) -> None:
     n, rooms = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
@@ -153,7 +153,7 @@ def test_gossip_is_the_same_everywhere(
 
 def test_what_waits_is_in_the_checkpoint(client3: Client, tmp_path: Path) -> None:
     whole = da.run(gossip, people(), client="sync", seed=1, out=tmp_path / "whole")
-    for every in (1, 2):
+    for every in (2,):
         folder = tmp_path / f"part{every}"
         da.run(
             gossip, people(), client="sync", seed=1, out=folder, rounds=4, checkpoint_every=every

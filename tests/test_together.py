@@ -127,7 +127,7 @@ class Halting(Country):
             raise StopError
 
 
-@pytest.mark.parametrize("every", [1, 3, 20])
+@pytest.mark.parametrize("every", [1, 3])
 def test_all_parts_together_go_on(every: int, client3: Client, tmp_path: Path) -> None:
     flag = tmp_path / "halt"
     towns = {key: Town(bread=10.0 + 5 * key) for key in range(4)}
@@ -165,7 +165,7 @@ def drawn(request: Any, rng: Any) -> str:
     return f"{rng.gauss(0, 10):.6f}"
 
 
-@pytest.mark.parametrize("kills", [1, 3])
+@pytest.mark.parametrize("kills", [3])
 def test_killed_workers_change_nothing(kills: int, tmp_path: Path) -> None:
     def on(client: Any, out: Path | None) -> xr.Dataset:
         table = {"town": np.arange(48) % 4, "food": np.linspace(0.3, 3, 48)}
