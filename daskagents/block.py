@@ -79,6 +79,7 @@ class Call:
     scene: Scene | None = None
     population: int = 0
     gone: NDArray[np.uint8] | None = None
+    sends: bool = True
 
 
 @dataclass(frozen=True)

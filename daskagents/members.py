@@ -15,7 +15,7 @@ from daskagents.agent import Agent
 from daskagents.block import Charter, Scene
 from daskagents.forms import Form
 from daskagents.lives import Lives
-from daskagents.scan import names_used
+from daskagents.scan import mentions
 from daskagents.tasks import Mask, Part
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class Members:
     @cached_property
     def sends(self) -> bool:
         """Whether agents of this class may send messages."""
-        names = names_used(self.cls)
-        return names is None or "send" in names
+        return mentions(self.cls, "send")
 
     @property
     def at(self) -> tuple[int, int]:

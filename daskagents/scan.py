@@ -52,6 +52,67 @@ def _names_used(cls: Any, through: str) -> frozenset[str] | None:
     return frozenset(found)
 
 
+def mentions(cls: type[Any], name: str) -> bool:
+    """Whether the code of a class, or of functions that it calls by name, mentions an attribute.
+
+    Examples
+    --------
+    >>> class Quiet(Agent):
+    ...     def reply(self, message):
+    ...         return print(self)
+    >>> mentions(Quiet, "send")
+    False
+    """
+    known: Any = cls  # a class has a hash, whatever mypy makes of its type
+    return _mentions(known, name)
+
+
+@lru_cache(128)
+def _mentions(cls: Any, name: str) -> bool:
+    waiting: list[Any] = [
+        function
+        for base in cls.__mro__
+        if base not in (Agent, Environment, object)
+        for function in vars(base).values()
+    ]
+    seen: set[int] = set()
+    while waiting:
+        function = waiting.pop()
+        if isinstance(function, type) and not function.__module__.startswith("daskagents."):
+            waiting += vars(function).values()
+        function = getattr(function, "__func__", getattr(function, "fget", function))
+        if not inspect.isfunction(function) or id(function) in seen:
+            continue
+        seen.add(id(function))
+        code, scope = function.__code__, function.__globals__
+        if name in _attributes(code) or name in code.co_consts:
+            return True
+        for used in _names(code):
+            value = scope.get(used)
+            waiting += vars(value).values() if _is_own_module(value) else [value]
+        waiting += [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
+    return False
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the global names that code uses, of functions within too."""
+    found = set(code.co_names)
+    return found.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _is_own_module(value: Any) -> bool:
+    """Whether a value is a module that is not installed: the user's own."""
+    file = getattr(value, "__file__", None) if inspect.ismodule(value) else None
+    return bool(file) and "site-packages" not in str(file) and "/lib/python" not in str(file)
+
+
+def _is_full(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a name that has no value yet
+        return False
+
+
 def _methods(cls: type[Any]) -> Iterator[CodeType]:
     """Yield the code of the methods of a class that take an instance."""
     for base in cls.__mro__:

@@ -404,6 +404,7 @@ class Session:
                 step.scene,
                 agents.n,
                 agents.lives.packed if agents.sends else None,
+                agents.sends,
             ),
             Place(
                 self.topic,

@@ -211,7 +211,7 @@ def test_a_mutable_constant_is_allowed_when_it_says_so() -> None:
     assert names(Player) == []
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED - {"memory_limit"}))
+@pytest.mark.parametrize("name", sorted(RESERVED - {"memory_limit", "inbox_limit"}))
 def test_reserved_names_are_refused(name: str) -> None:
     with pytest.raises(FieldError, match=rf"Player\.{name}: this name is reserved; choose another"):
         type("Player", (da.Agent,), {"__annotations__": {name: float}})

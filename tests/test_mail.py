@@ -313,3 +313,33 @@ def test_what_is_left_waits() -> None:
     assert inboxes.left(np.array([True, True, True])).to.tolist() == [9]  # type: ignore[union-attr]
     row = inboxes.rows()[1]
     assert (row[0].name, row[-1].content, [m.name for m in row[:2]]) == ("0", 2.0, ["0", "2"])
+
+
+def pass_on(agent: da.Agent, to: int) -> None:
+    agent.send(to, "from a function")
+
+
+class Hidden(da.Agent):
+    def reply(self, message: da.Message) -> float:
+        pass_on(self, 0)
+        return float(len(self.inbox))
+
+
+def test_a_function_may_send_for_an_agent() -> None:
+    (replies,) = (da.run(flood, da.Population(Hidden, 3), client="sync").get("reply"),)
+    assert replies is not None
+    assert replies.values[1].tolist() == [3, 0, 0]
+
+
+TALK = {"by": "send"}
+
+
+class Sly(da.Agent):
+    def reply(self, message: da.Message) -> float:
+        getattr(self, TALK["by"])(0, "x")
+        return 0.0
+
+
+def test_messages_that_nobody_would_take_are_refused() -> None:
+    with pytest.raises(RunError, match="no code of Sly was seen that sends"):
+        da.run(flood, da.Population(Sly, 3), client="sync")
