@@ -22,12 +22,16 @@ _LOCKED = "by an agent: write to a field that is shared, self.env.write(name, va
 
 @dataclass
 class Written:
-    """What was written to one field, and by whom, as positions among the addressed rows."""
+    """What was written to one field, and by whom, as positions among the addressed rows.
+
+    `ordered` is whether it is known to be in order of these.
+    """
 
     declared: Declared
     where: str
     values: list[Any] = field(default_factory=list)
     who: list[int] = field(default_factory=list)
+    ordered: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Ledger:
         def bind(env: Environment, path: Path) -> None:
             def write(name: str, value: Any = 1, where: Any = None) -> None:
                 written = self._field(env, path, name)
+                written.ordered = False
                 written.values.append(value)
                 written.who.append(at)
 
@@ -116,6 +121,7 @@ class Ledger:
                         " one for each, or one for all"
                     )
                 values = many[rows].tolist() if many.ndim else [value] * len(rows)
+                written.ordered = not written.values
                 written.values += values
                 written.who += rows.tolist()
 
@@ -197,6 +203,8 @@ class Ledger:
 
 def _in_order(written: Written, failed: NDArray[np.bool_]) -> Sequence[Any]:
     """Return the values of those who did not fail, in order of who wrote them."""
+    if written.ordered and not failed.any():
+        return written.values
     who = np.asarray(written.who, np.int64)
     order = None if (np.diff(who) >= 0).all() else np.argsort(who, kind="stable")
     if failed.any():
