@@ -373,6 +373,17 @@ def test_large_arrays_are_sent_and_kept(client3: Client, tmp_path: Path) -> None
     assert found["height"].shape == (120, 120)
 
 
+def warmed(walkers: Any, land: Any) -> Iterator[Any]:
+    yield walkers.reply(env=land).assign(warm=land["heat"].mean())
+    land.set(warmth=5.0)
+    yield walkers.reply(env=land).assign(warm=land["heat"].mean())
+
+
+def test_what_is_set_leaves_large_arrays_as_they_are() -> None:
+    result = da.run(warmed, da.Population(Walker, 40, block_size=8), land(), client="sync")
+    assert result["warm"].values.tolist() == [1, 2]
+
+
 def test_a_large_array_goes_to_each_worker_once(cluster2: Any, tmp_path: Path) -> None:
     """However many blocks and versions read it, as long as it stays the same."""
     with Client(cluster2, set_as_default=False) as client:

@@ -70,6 +70,7 @@ class Ledger:
         self.world, self.at = world, 0
         self._written: dict[Path, Written] = {}
         self._views: dict[Any, Environment] = {}
+        self._whole: Environment | None = None
 
     def view(self, key: Any = None) -> Environment:
         """Return the environment as agents see it who come one after another.
@@ -85,7 +86,10 @@ class Ledger:
             If there is none of this key.
         """
         if key not in self._views:
-            self._views[key] = self._grow(key, self._bind_loop)
+            if self._whole is None:  # one for all keys: a country may have very many towns
+                world = self.world
+                self._whole = grow(world.tree, world.values, _LOCKED, bind=self._bind_loop)
+            self._views[key] = self._own(self._whole, key)
         return self._views[key]
 
     def view_of(self, at: int, key: Any = None) -> Environment:
@@ -132,7 +136,11 @@ class Ledger:
     def _grow(self, key: Any, bind: Any) -> Environment:
         """Put the environment together; return it, or the one of a key within."""
         world = self.world
-        whole = grow(world.tree, world.values, _LOCKED, bind=bind)
+        return self._own(grow(world.tree, world.values, _LOCKED, bind=bind), key)
+
+    def _own(self, whole: Environment, key: Any) -> Environment:
+        """Return the environment of a key within the whole, or that itself."""
+        world = self.world
         if not world.by:
             return whole
         found: Any = whole

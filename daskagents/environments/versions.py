@@ -162,7 +162,7 @@ class Versions:
         row = (self.handle, self.number, step, self._written_to, *arguments)
         (result,) = self.session.executor.submit(plan_each(name, function, [row]))
         self.small = result
-        if self.realm.changing:
+        if self.realm.changing and function is tasks.next_version:  # what is set leaves them
             rows = [(result, path) for path in sorted(self.realm.changing, key=str)]
             plan = plan_each(f"large-{name}", tasks.large_of, rows)
             self.large |= zip(
