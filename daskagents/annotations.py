@@ -204,10 +204,14 @@ def show(annotation: Any) -> str:
     return "..." if annotation is Ellipsis else str(annotation).replace("typing.", "")
 
 
+#: What runs between the statement of a class and `_around`.
+_MAKERS = frozenset({"__init_subclass__", "_own_fields", "own_annotations", "_around"})
+
+
 def own_annotations(cls: type[Any]) -> dict[str, Any]:
     """Return the annotations of the class body, those written as text resolved."""
     module = sys.modules.get(cls.__module__)
-    scope = {**(vars(module) if module else {}), cls.__name__: cls}
+    scope = {**(vars(module) if module else {}), **_around(), cls.__name__: cls}
     try:
         return inspect.get_annotations(cls, globals=scope, locals=dict(vars(cls)), eval_str=True)
     except NameError as error:
@@ -215,3 +219,11 @@ def own_annotations(cls: type[Any]) -> dict[str, Any]:
             f"{cls.__name__}: an annotation cannot be read ({error}); define its type at the top"
             " of the module, before the class"
         ) from None
+
+
+def _around() -> dict[str, Any]:
+    """Return the names that are known where the statement of a class stands: in a function, its."""
+    frame = inspect.currentframe()
+    while frame and frame.f_code.co_name in _MAKERS:
+        frame = frame.f_back
+    return dict(frame.f_locals) if frame else {}

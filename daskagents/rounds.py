@@ -226,7 +226,7 @@ class Rounds:
             del self.group[name]
         self._shrink()
         self._resize(self.closed)
-        self.group.attrs.update(rounds=self.closed, order=self._order())
+        self._tell(self.closed)
 
     def add_axis(self, dim: str, owner: str, frame: xr.Dataset) -> None:
         """Make room for a population: its ids, and its columns as coordinates."""
@@ -365,7 +365,7 @@ class Rounds:
     def folded(self) -> set[str]:
         """Say that the last `folds` are written; return the files that are not needed any more."""
         rounds = min(self._folding, self._written)
-        self.group.attrs.update(rounds=rounds, order=self._order())
+        self._tell(rounds)
         gone: set[str] = set()
         for axis in self.axes.values():
             for sources in axis.open[: axis.whole]:
@@ -390,7 +390,11 @@ class Rounds:
     def finish(self) -> None:
         """Give every variable its final length."""
         self._resize(self.closed)
-        self.group.attrs.update(rounds=self.closed, order=self._order())
+        self._tell(self.closed)
+
+    def _tell(self, rounds: int) -> None:
+        """Say what is in the results, in one write: `attrs.update` would make one for each key."""
+        self.group.update_attributes({"rounds": rounds, "order": self._order()})
 
     def _order(self) -> list[str]:
         """Return names in the order of their coming: coordinates, over agents, then per round."""

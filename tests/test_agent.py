@@ -243,6 +243,16 @@ def test_an_annotation_that_cannot_be_read_is_refused() -> None:
             x: "Missing" = None  # noqa: F821
 
 
+def test_annotations_of_a_class_within_a_function() -> None:
+    class Mood(Enum):
+        GOOD = 1
+
+    class Player(da.Agent):
+        mood: "Mood" = Mood.GOOD
+
+    assert Player.__fields__["mood"].type is Mood
+
+
 FUTURE = """
 from __future__ import annotations
 from dataclasses import dataclass

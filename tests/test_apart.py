@@ -58,6 +58,7 @@ def both(
     loop.close()
     given: dict[str, Any] = {
         "most": n,
+        "world": None,
         "keeper": None,
         "attempt": attempt,
         "check": lambda: None,

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import tblib.pickling_support
 
 from daskagents.errors import AnswerError, EndpointError, ModelError, UsageError
 from daskagents.message import Message
@@ -122,7 +123,8 @@ def test_what_is_wrapped_is_a_model_that_can_be_a_key() -> None:
         Quiet(Loose())
 
 
-def test_the_same_error_for_somebody_else() -> None:
+@pytest.mark.parametrize("sent", [False, True])
+def test_the_same_error_for_somebody_else(sent: bool) -> None:
     class OwnError(ModelError):
         def __init__(self, code: int, where: str) -> None:
             super().__init__(f"code {code} {where}")
@@ -130,8 +132,12 @@ def test_the_same_error_for_somebody_else() -> None:
 
     endpoint = EndpointError("gone")
     endpoint.status, endpoint.wait, endpoint.usage = 503, 2.0, Usage(1)
-    for error in (endpoint, OwnError(3, "there")):
+    errors = [endpoint, OwnError(3, "there"), AnswerError("odd")]
+    if sent:  # as Dask does with what it sends
+        tblib.pickling_support.install(*errors)
+    for error in errors:
         other: Any = alike(error, Usage(2))
         assert other is not error
         assert str(other) == str(error)
         assert vars(other) == {**vars(error), "usage": Usage(2)}
+        assert error.usage != Usage(2)

@@ -12,6 +12,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import Player, game, reading
+from zarr.storage import LocalStore
 
 import daskagents as da
 from daskagents import rounds as rounds_module
@@ -301,3 +302,22 @@ def test_results_open_with_xarray_alone(tmp_path: Path) -> None:
         assert plain[name].dims == result[name].dims
         assert np.array_equal(plain[name].values, result[name].values, equal_nan=numbers), name
     assert plain["level"].values.tolist() == result["level"].values.tolist()
+
+
+def test_rounds_are_never_said_before_their_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens a run that is under way finds either no round, or rounds with variables."""
+    seen = []
+
+    before = LocalStore.set
+
+    async def put(self: LocalStore, key: str, value: Any) -> None:
+        if key == "zarr.json":
+            seen.append(json.loads(value.to_bytes())["attributes"])
+        await before(self, key, value)
+
+    monkeypatch.setattr(LocalStore, "set", put)
+    da.run(game, da.Population(Player, 20), client="sync", out=tmp_path / "run")
+    orders = [said["order"] for said in seen if said.get("rounds")]
+    assert orders and all("n_failed" in order for order in orders)
