@@ -36,6 +36,7 @@ from daskagents.flags import (
 from daskagents.interrupt import quiet_interrupt
 from daskagents.loading import load
 from daskagents.models.local import install_model
+from daskagents.personas import commands as personas
 from daskagents.reporting import FAILED, WRONG_USE, Doing, one_error, print_json, tell
 from daskagents.running import run
 from daskagents.session import MAX_FAILED
@@ -244,6 +245,7 @@ def _plot(
 continuing.add(app)
 piloting.add(app)
 serving.add(app)
+app.add_typer(personas.app, name="personas")
 
 
 @app.command("doctor")

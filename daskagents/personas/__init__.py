@@ -1,0 +1,1 @@
+"""Populations of different people, made from a file that describes them."""
