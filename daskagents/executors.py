@@ -275,8 +275,7 @@ class Cluster(Executor):
         """Wait until results are there or one has failed."""
         # to gather at once would do; interrupted while it waits, it complains of each result later
         while not self.done(futures) and not any(f.status in _FAILED for f in futures):
-            with suppress(TimeoutError):
-                self.client.sync(wait_for_all, futures, timeout=_PATIENCE)
+            self.client.sync(_wait_awhile, futures)
 
     def done(self, handles: Sequence[Any]) -> bool:
         return all(future.done() for future in handles)
@@ -360,6 +359,20 @@ class Cluster(Executor):
         # of ours (of a mean, say) is nobody's own; what nobody holds is let go as well
         for future in handles:
             future.release()
+
+
+async def _wait_awhile(futures: list[Future]) -> None:
+    """Wait for results, but not for ever.
+
+    A time-out of `Client.sync` is an error that holds itself, and with it the frames of whoever
+    waits: results would stay on the cluster until Python looks for cycles.
+    """
+    waiting = asyncio.ensure_future(wait_for_all(futures))
+    await asyncio.wait({waiting}, timeout=_PATIENCE)
+    if not waiting.done():
+        waiting.cancel()
+        return
+    waiting.result()
 
 
 def _forget_groups(dask_scheduler: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import pytest
 import xarray as xr
 from deadly import Deadlier, Deadly
 from distributed import Client, LocalCluster
-from worlds import Player, Waiter, asking, drawn, events, reading, rounds_closed, same, until
+from worlds import Player, Waiter, asking, drawn, events, game, reading, rounds_closed, same, until
 
 import daskagents as da
 from daskagents import models, testing
@@ -333,6 +334,20 @@ def test_the_scheduler_forgets_the_past(workflow: Any, client3: Client) -> None:
 
     da.run(watched, da.Population(Player, 40, block_size=10), client=client3, checkpoint_every=5)
     until(lambda: count() == 0)
+
+
+def test_what_a_run_waited_for_is_let_go_at_once(
+    client3: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when Python looks for cycles: errors of time-outs hold themselves, and all else."""
+    monkeypatch.setattr("daskagents.executors._PATIENCE", 0.001)
+    gc.collect()
+    gc.disable()
+    try:
+        da.run(game, da.Population(Player, 40, block_size=10), rounds=3, client=client3)
+        until(lambda: client3.run_on_scheduler(count_tasks) == 0)
+    finally:
+        gc.enable()
 
 
 # Folders
