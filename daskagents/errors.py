@@ -6,6 +6,7 @@
     ├── UsageError(ValueError)            something was asked for wrongly; found before work starts
     │   ├── FieldError(TypeError)         a field of an agent class, or a value that does not fit it
     │   ├── TableError                    the table a population was given
+    │   ├── SpecError                     what a file of a population says, all problems at once
     │   ├── WorkflowError(TypeError)      a workflow, its parameters or what it yields
     │   └── FolderError(OSError)          a run directory that cannot be used
     ├── ModelError(RuntimeError)          a model call that failed
@@ -50,6 +51,18 @@ class FieldError(UsageError, TypeError):
 
 class TableError(UsageError):
     """The table that a population was given does not fit its agent class."""
+
+
+class SpecError(UsageError):
+    """The file of a population is wrong, or cannot be read.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        All that was found, each with the place in the file.
+    """
+
+    problems: tuple[str, ...] = ()
 
 
 class WorkflowError(UsageError, TypeError):
