@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -97,13 +97,15 @@ class Attempt:
     ) -> None:
         self._how, self._step, self._block = how, step, block
         self._head = Head(FORMAT, how.life, step, block, population, method)
-        self._calls: Counter[int] = Counter()
+        self._calls: dict[int, int] = {}
         self._found: dict[Key, Chat] = {}
         self._asked: dict[tuple[int, bytes], list[Key]] | None = None
         self._taken: list[tuple[str, int]] = []
         self._damages: list[str] = []
         self._path: Path | None = None
         self._fd = -1
+        self._texts = _texts_of(how.folder) if how.folder else None
+        self._soon: Callable[..., None] | None = None
         self._opened = False
         #: The attempt's name once it is closed; empty if it wrote nothing.
         self.name = ""
@@ -127,13 +129,15 @@ class Attempt:
         """
         if not self._opened:
             self._open()
-        at = _At(agent, self._calls[agent])
-        self._calls[agent] += 1
-        asked = _read(request)
-        known = self._find(at, asked.digest)
-        if known is not None:
-            return self._again(known, request), not self._how.source
-        self._check_miss(at)
+        call = self._calls.get(agent, 0)
+        self._calls[agent] = call + 1
+        at, asked = _At(agent, call), _read(request)
+        if self._found:
+            known = self._find(at, asked.digest)
+            if known is not None:
+                return self._again(known, request), not self._how.source
+        if self._how.source or self._how.settled:
+            self._check_miss(at)
         return await self._anew(model, request, asked, at), True
 
     def _find(self, at: _At, digest: bytes) -> Chat | None:
@@ -155,8 +159,7 @@ class Attempt:
             return None
         known = msgspec.structs.replace(self._found.pop(other), call=at.call)
         if self._path is not None and not self._how.source:
-            with _usable(self._path):
-                self._append(known)
+            self._append(known)
         return known
 
     def _again(self, known: Chat, request: Request) -> Answer:
@@ -174,22 +177,18 @@ class Attempt:
         """Ask the model, and write down what it says before it is used."""
         began, start = time.time(), time.monotonic()
         answer: Answer | Exception
-
-        def about() -> About:
-            drawn = 0 if request.rng is None else request.rng.drawn
-            return About(*at, drawn, began, time.monotonic() - start)
-
         try:
             answer = await model.chat(request)
         except RunError:
             raise
         except asyncio.CancelledError:  # by its agent, mostly, which would wait no longer
+            given_up = GaveUpError("the agent did not wait for the answer")
             with suppress(RunError):
-                self._keep(GaveUpError("the agent did not wait for the answer"), asked, about())
+                self._keep(given_up, asked, _about(at, request, began, start))
             raise
         except Exception as error:  # a model of the user's own may raise what it likes
             answer = error
-        answer = self._keep(answer, asked, about())
+        answer = self._keep(answer, asked, _about(at, request, began, start))
         if self._path is not None and self._how.sync == "each":
             await asyncio.get_running_loop().run_in_executor(None, os.fsync, self._fd)
         if isinstance(answer, Exception):
@@ -200,20 +199,22 @@ class Attempt:
         """Write one chat down; return what its agent gets: an error if that is not possible."""
         if self._path is None:
             return answer
-        with _usable(self._path):
-            try:
-                self._write(answer, asked, about)
-            except (OverflowError, TypeError, UnicodeError, msgspec.MsgspecError) as error:
-                answer = _unwritten(error, answer)
-                self._write(answer, asked, about)
+        try:
+            self._write(answer, asked, about)
+        except (OverflowError, TypeError, UnicodeError, msgspec.MsgspecError) as error:
+            answer = _unwritten(error, answer)
+            self._write(answer, asked, about)
         return answer
 
     def _write(self, answer: Answer | Exception, asked: _Read, about: About) -> None:
         """Write one chat down."""
-        assert self._path is not None
-        texts = _texts_of(self._how.folder)
-        turns = [(role, name, texts.refer(text)) for role, name, text in asked.turns]
-        short = Asked(asked.digest, turns, texts.refer(asked.wanted))
+        assert self._texts is not None
+        refer = self._texts.refer
+        try:
+            turns = [(role, name, refer(text)) for role, name, text in asked.turns]
+            short = Asked(asked.digest, turns, refer(asked.wanted) if asked.wanted else "")
+        except OSError as error:
+            raise _unusable(self._texts.path, error) from error
         record: Chat
         if isinstance(answer, Exception):
             record = lapse_of(answer, short, about)
@@ -223,16 +224,18 @@ class Attempt:
 
     def _append(self, record: Chat) -> None:
         """Append a record to the segment, which is made for the first."""
-        assert self._path is not None
+        assert self._path is not None and self._texts is not None
         data = frame(encode(record))
-        if self._fd < 0:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            first = frame(encode(self._head))
-            data = first + (frame(encode(Taken(self._taken))) if self._taken else b"") + data
-        write_all(self._fd, data)
-        if self._how.sync == "batch":
-            texts = _texts_of(self._how.folder)
-            resource("sync of journals", _Syncer).soon(self._fd, texts.fd)
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                first = frame(encode(self._head))
+                data = first + (frame(encode(Taken(self._taken))) if self._taken else b"") + data
+            write_all(self._fd, data)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+        if self._soon is not None:
+            self._soon(self._fd, self._texts.fd)
 
     def close(self) -> None:
         """Close the segment, with all of it on the disk."""
@@ -241,10 +244,13 @@ class Attempt:
         if self._fd < 0:
             self._remove(self._path.parent)
             return
-        with _usable(self._path):
+        assert self._texts is not None
+        try:
             if self._how.sync != "never":
-                _sync(self._fd, _texts_of(self._how.folder).fd)
+                _sync(self._fd, self._texts.fd)
             os.close(self._fd)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
         self._fd, self.name = -1, self._path.parent.name
 
     def _remove(self, folder: Path) -> None:
@@ -263,12 +269,18 @@ class Attempt:
         if not how.folder:
             return
         journal = journal_of(how.folder)
-        with _usable(journal):
+        if how.sync == "batch":
+            self._soon = resource("sync of journals", _Syncer).soon
+        try:
             self._path = new_attempt(journal, step, block)
             # read once: what others write after that is none of this attempt's
             found = read_block(journal, step, block, "" if how.source else accepted)
             self._taken = found.ends
             self._take(found)
+        except OSError as error:
+            if isinstance(error, DaskAgentsError):
+                raise
+            raise _unusable(journal, error) from error
 
     def _take(self, found: BlockJournal) -> None:
         """Take over what may be used: failures only of this life, or of steps that are done.
@@ -305,6 +317,12 @@ class Attempt:
             f"step {self._step}, block {self._block}, agent {at.agent}, chat {at.call}: {why};"
             f" {cure} asks the model instead"
         )
+
+
+def _about(at: _At, request: Request, began: float, start: float) -> About:
+    """Return of which chat an entry is, as it ends."""
+    drawn = 0 if request.rng is None else request.rng.drawn
+    return About(at.agent, at.call, drawn, began, time.monotonic() - start)
 
 
 def _unwritten(error: Exception, answer: Answer | Exception) -> AnswerError:
@@ -379,12 +397,6 @@ def _sync(*files: int) -> None:
                 os.fsync(file)
 
 
-@contextmanager
-def _usable(path: Path) -> Iterator[None]:
-    """Say where it was if the disk fails."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, DaskAgentsError):
-            raise
-        raise RunError(f"the journal cannot be used: {path}: {error.strerror}") from error
+def _unusable(path: Path, error: OSError) -> RunError:
+    """Say where it was that the disk failed."""
+    return RunError(f"the journal cannot be used: {path}: {error.strerror}")

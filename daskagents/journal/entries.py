@@ -202,6 +202,8 @@ def lapse_of(error: Exception, asked: Asked, about: About) -> Lapse:
 
 def wanted_of(request: Request) -> str:
     """Return in words what a request asks for besides its messages."""
+    if request.schema is None and not request.sampling:
+        return ""
     parts: list[str] = []
     if request.schema is not None:
         schema = request.schema

@@ -44,7 +44,7 @@ class Texts:
 
     def refer(self, text: str) -> str:
         """Return what stands for a text in an entry; a long one is written down before."""
-        if len(text) < SHORT and not text.startswith(_MARK):
+        if len(text) < SHORT and text[:1] != _MARK:
             return text
         known = self._known.get(text)
         if known is None:
@@ -94,6 +94,6 @@ def text_of(reference: str, texts: dict[str, str]) -> str:
 
 def write_all(fd: int, data: bytes) -> None:
     """Write all bytes at the end of a file; a disk that is full may take a part of them."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, data[done:])
