@@ -55,11 +55,6 @@ _IS = rf"(?:am|is|are|(?<=\bI){_APOSTROPHE}m|(?<=he){_APOSTROPHE}s|(?<=they){_AP
 _AGES = [
     re.compile(rf"\b(?P<n>{NUMBER})[- ]?(?:years?|yrs?)[- ](?:old\b|of age\b)", re.IGNORECASE),
     re.compile(rf"\b(?:aged|age\s*:|age is)\s*(?P<n>{NUMBER})\b", re.IGNORECASE),
-    re.compile(
-        rf"\b(?:I|he|she|they)\s?{_IS}\s+(?:now\s+|currently\s+)?(?P<n>{NUMBER})"
-        r"(?=\s*(?:[.,;!?]|$|and\b|but\b))",
-        re.IGNORECASE,
-    ),
 ]
 _DECADE = re.compile(
     rf"\b{_IS}\s+(?:now\s+|currently\s+)?in\s+(?:his|her|my|their)\s+"
@@ -150,7 +145,7 @@ def _same_age(own: Any, said: Any) -> bool:
 def _ages(text: str, own: Any, name: str) -> Iterator[str]:
     """Yield ages that a text gives the person, where they are not the person's."""
     for sentence in _sentences(text):
-        for pattern in _AGES:
+        for pattern in (*_AGES, _being(name)):
             for match in pattern.finditer(sentence):
                 said = number_of(match["n"])
                 after = sentence[match.end() :]
@@ -162,6 +157,21 @@ def _ages(text: str, own: Any, name: str) -> Iterator[str]:
             decade = int(tens[0]) * 10 if tens[0].isdigit() else number_of(tens[:-3] + "y")
             if _of_person(sentence[: match.start()], name) and not _within(own, decade):
                 yield f"the age is {shown(own)}, and the background says {match['tens']}"
+
+
+@lru_cache(1024)
+def _being(name: str) -> re.Pattern[str]:
+    """Return the pattern of somebody who is an age: "she is 34", "Ann is 34"."""
+    return re.compile(
+        rf"\b{_subject(name)}\s?{_IS}\s+(?:now\s+|currently\s+)?(?P<n>{NUMBER})"
+        r"(?=\s*(?:[.,;!?]|$|and\b|but\b))",
+        re.IGNORECASE,
+    )
+
+
+def _subject(name: str) -> str:
+    """Return the pattern of the words for the person."""
+    return rf"(?:I|he|she|they{'|' + re.escape(name) if name else ''})"
 
 
 def _within(own: Any, decade: int) -> bool:
@@ -241,7 +251,7 @@ def _of_person(before: str, name: str) -> bool:
     """Whether what follows these words of a sentence is said of the person, and as of now."""
     clause = re.split(r"[,(:]|\band\b", before)[-1]
     close = " ".join(clause.split()[-_CLOSE:])
-    subject = rf"\b(?:I|he|she|they{'|' + re.escape(name) if name else ''})\b"
+    subject = rf"\b{_subject(name)}(?!\w)"
     others = [match.end() for match in _OTHERS.finditer(before)]
     if others and not re.search(subject, before[others[-1] :], re.IGNORECASE):
         return False
