@@ -25,8 +25,10 @@ BLOCK = 1 << 16
 Columns = dict[str, Column]
 
 
-def generator(seed: int, name: str, block: int | str) -> np.random.Generator:
-    """Return the random numbers of one field in one block, which depend on nothing else.
+def generator(seed: int, name: str, start: int | str) -> np.random.Generator:
+    """Return the random numbers of one field in the block that starts at a row.
+
+    They depend on nothing else.
 
     Examples
     --------
@@ -34,7 +36,7 @@ def generator(seed: int, name: str, block: int | str) -> np.random.Generator:
     >>> one.random() != other.random()
     True
     """
-    key = blake2b(f"{seed}/{name}/{block}".encode(), digest_size=16).digest()
+    key = blake2b(f"{seed}/{name}/{start}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 
@@ -85,7 +87,7 @@ def _make(
     """Return the columns of one field in one block."""
     start, end = bounds
     n, name = end - start, field.names[0]
-    rng: Callable[[], np.random.Generator] = lambda: generator(seed, name, start // BLOCK)  # noqa: E731
+    rng: Callable[[], np.random.Generator] = lambda: generator(seed, name, start)  # noqa: E731
     match field.source:
         case Shares() as shares:
             assert counts is not None, name

@@ -152,6 +152,7 @@ class _Fields:
             self.rows.append((["persona"], key, body))
         #: All names, and what each refers to, so that a cycle can be told from a wrong order.
         self.refers = {name: _refers(value) for names, _, value in self.rows for name in names}
+        self.cycles: list[set[str]] = []
         self.kinds: dict[str, Kind] = {}
         #: Names of fields that have problems: what uses them is not to blame.
         self.broken: set[str] = set()
@@ -255,7 +256,9 @@ class _Fields:
                 known = [*self.kinds]
                 self.problems.add(at, f"there is no field {name!r}{hint(name, known)}")
             elif cycle := self._cycle(name, names[0]):
-                self.problems.add(at, f"is a cycle: {' needs '.join([names[0], *cycle])}")
+                if {*cycle} not in self.cycles:  # each is said once
+                    self.problems.add(at, f"is a cycle: {' needs '.join([names[0], *cycle])}")
+                self.cycles.append({*cycle})
             else:
                 self.problems.add(at, f"{name!r} is a later field; move it above {names[0]!r}")
         return fine

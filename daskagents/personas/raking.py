@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from daskagents.errors import SpecError
 from daskagents.personas.fitting import Raked, fit
 from daskagents.personas.labels import Column, Labels
 from daskagents.personas.lazy import compact

@@ -71,7 +71,13 @@ def read_text(text: str, problems: Problems, is_json: bool = False) -> Node:
         except RecursionError:
             raise SpecError(f"{where} has too many levels") from None
         text = text.replace("\t", " ")  # which JSON may have between its words, and YAML may not
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        said = f"the character {chr(int(error.character))!r} is not allowed"
+        raise SpecError(f"{where} is broken YAML (line {line}, column {column}): {said}") from None
     try:
         found = loader.get_single_node()
         if found is None:
