@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from daskagents.agent import Agent
@@ -12,6 +13,7 @@ from daskagents.errors import UsageError
 from daskagents.loading import Program, own
 from daskagents.options import did_you_mean, hints_of, read
 from daskagents.population import Population
+from daskagents.reporting import tell
 from daskagents.running import run
 
 #: Agents of a population whose size nobody said.
@@ -23,7 +25,11 @@ _RUN = frozenset(
 
 
 def arguments(
-    program: Program, options: Mapping[str, str], agents: int | None = None
+    program: Program,
+    options: Mapping[str, str],
+    agents: int | None = None,
+    people: Sequence[str] = (),
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Make the arguments of a workflow from texts.
 
@@ -41,7 +47,13 @@ def arguments(
         Values by name, as texts; they are read as the annotation of the parameter says, or as
         the type of its default. A float may be a fraction such as ``2/3``.
     agents
-        Rows of each population; None for 100, or what a function says by default.
+        Rows of each population; None for 100, what a function says by default, or all people of a
+        file.
+    people
+        Files of people that populations are made of: ``"FILE"``, or ``"NAME=FILE"`` where the
+        workflow takes several populations.
+    seed
+        Chooses the people, where a file has more than `agents`.
 
     Raises
     ------
@@ -55,11 +67,15 @@ def arguments(
     chosen = {
         name: _maker(program, name, cls, options.get(name)) for name, cls in takes(program).items()
     }
+    files = _files(program, people, list(chosen))
     readers = [program.workflow, *(m for m in chosen.values() if not isinstance(m, type))]
     _check_names(program, options, readers)
     found = read(program.workflow, options, skip=chosen)
     for name, maker in chosen.items():
-        found[name] = _make(program, maker, options, agents)
+        if name in files:
+            found[name] = _of_people(name, maker, files[name], agents, seed)
+        else:
+            found[name] = _make(program, maker, options, agents)
     for name, p in parameters.items():
         if name not in found and p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD:
             raise UsageError(f"{program.workflow.__name__} needs {name}: add -p {name}=...")
@@ -152,6 +168,47 @@ def _make(
         return maker(**found)
     except (ValueError, TypeError, OSError) as error:
         raise UsageError(f"{program.line_of(error)}{error}") from error
+
+
+def _files(program: Program, people: Sequence[str], names: list[str]) -> dict[str, Path]:
+    """Return the file of people for each parameter that has one."""
+    found: dict[str, Path] = {}
+    workflow = program.workflow.__name__
+    for said in people:
+        name, equals, path = said.partition("=")
+        if not equals or (name not in names and Path(said).exists()):
+            if len(names) != 1:
+                takes = f"the populations {', '.join(names)}" if names else "no population"
+                cure = f"; say which: --population {names[0]}={said}" if names else ""
+                raise UsageError(f"--population {said}: {workflow} takes {takes}{cure}")
+            name, path = names[0], said
+        if name not in names:
+            raise UsageError(
+                f"--population {said}: {workflow} takes no population {name!r}; it takes"
+                f" {', '.join(names) or 'none'}{did_you_mean(name, names)}"
+            )
+        if name in found:
+            raise UsageError(f"--population {said}: {name} has a file already, {found[name]}")
+        found[name] = Path(path).expanduser()
+    return found
+
+
+def _of_people(
+    name: str, maker: type[Agent] | Callable[..., Any], path: Path, agents: int | None, seed: int
+) -> Population:
+    """Make a population of the people of a file, and say which of their columns it leaves out."""
+    if not isinstance(maker, type):
+        raise UsageError(
+            f"--population {path}: {maker.__name__} makes its agents itself; choose a class with"
+            f" -p {name}=..., or leave the file"
+        )
+    from daskagents.personas.people import population_in
+
+    made, left = population_in(path, maker, agents, seed)
+    if left:
+        taken = ", ".join(made.table.columns)
+        tell(f"{name}: {taken} of {path}; {maker.__name__} has no field for {', '.join(left)}")
+    return made
 
 
 def _check_names(

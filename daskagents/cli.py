@@ -27,6 +27,7 @@ from daskagents.flags import (
     Debug,
     Folder,
     Json,
+    People,
     Scheduler,
     Seed,
     Sync,
@@ -37,6 +38,7 @@ from daskagents.interrupt import quiet_interrupt
 from daskagents.loading import load
 from daskagents.models.local import install_model
 from daskagents.personas import commands as personas
+from daskagents.personas import write_command
 from daskagents.reporting import FAILED, WRONG_USE, Doing, one_error, print_json, tell
 from daskagents.running import run
 from daskagents.session import MAX_FAILED
@@ -116,6 +118,7 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
 def _run(
     workflow: WorkflowFile,
     agents: Agents = None,
+    population: People = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -174,7 +177,7 @@ def _run(
         if help_workflow:
             explain(program, Console())
             return
-        given = arguments(program, pairs(option or ()), agents)
+        given = arguments(program, pairs(option or ()), agents, population or (), seed)
         bind(program.workflow, (), given)
         doing.folder = folder = out or free_folder(program.workflow.__name__)
         limits = budget_for(budget or ())
@@ -245,6 +248,7 @@ def _plot(
 continuing.add(app)
 piloting.add(app)
 serving.add(app)
+write_command.add(personas.app)
 app.add_typer(personas.app, name="personas")
 
 

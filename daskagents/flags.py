@@ -19,6 +19,15 @@ Agents = Annotated[
     int | None,
     typer.Option("--agents", "-n", metavar="N", min=1, help="How many agents. \\[default: 100]"),
 ]
+People = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--population",
+        metavar="\\[NAME=]FILE",
+        help="Who the agents are: a file that describes a population (.yaml, .json), or people"
+        " (.parquet, .csv). With --agents, so many of them.",
+    ),
+]
 ModelAsRun = Annotated[
     str | None, typer.Option(metavar="local|random|URL|NAME", help="As for run.")
 ]

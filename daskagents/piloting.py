@@ -18,6 +18,7 @@ from daskagents.flags import (
     Json,
     ModelAsRun,
     Parameters,
+    People,
     Scheduler,
     Seed,
     Sync,
@@ -39,6 +40,7 @@ def add(app: typer.Typer) -> None:
 def _estimate(
     workflow: WorkflowFile,
     agents: Agents = None,
+    population: People = None,
     model: ModelAsRun = None,
     option: Parameters = None,
     pilot: Annotated[
@@ -62,7 +64,7 @@ def _estimate(
     with one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
         place = where(sync, scheduler, workers)
         doing.program = program = load(workflow)
-        given = arguments(program, pairs(option or ()), agents)
+        given = arguments(program, pairs(option or ()), agents, population or (), seed)
         bind(program.workflow, (), given)
         asked = model_for(model, given.values())
         with place as client:

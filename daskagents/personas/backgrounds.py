@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -65,16 +66,19 @@ class Backgrounds:
 
     def __str__(self) -> str:
         n, failed = len(frame_of(self.people)), len(self.failures)
+        paid = "" if math.isnan(self.cost) or not self.cost else f", {self.cost:,.2f} paid"
         lines = [
             f"{self.covered:.1%} of {n:,} people have a background by the model",
             f"{self.asked:,} to write: {self.at_once:,} right at once,"
             f" {self.rewritten:,} rewritten, {failed:,} failed",
-            f"{self.told:.1%} of the facts are told in the model's words, the others were added",
-            str(self.likeness),
-            f"{self.calls:,} calls, {self.prompt_tokens:,} prompt tokens,"
-            f" {self.completion_tokens:,} completion tokens"
-            + ("" if math.isnan(self.cost) or not self.cost else f", {self.cost:,.2f} paid"),
         ]
+        if failed < self.asked:
+            told = f"{self.told:.1%} of the facts are told in the model's words, the others added"
+            lines += [told, str(self.likeness)]
+        lines.append(
+            f"{self.calls:,} calls, {self.prompt_tokens:,} prompt tokens,"
+            f" {self.completion_tokens:,} completion tokens{paid}"
+        )
         own = ["people", "tries", "problem"]
         for _, failure in self.failures.head(_LISTED).iterrows():
             facts = {str(name): value for name, value in failure.items() if name not in own}
@@ -168,3 +172,18 @@ def frame_of(people: Any) -> pd.DataFrame:
             f"people are a Dataset over one dimension, a DataFrame or a mapping of columns, not"
             f" {type(people).__name__}: {error}"
         ) from None
+
+
+def save_people(people: Any, path: Path) -> None:
+    """Write people to a .parquet or a .csv file; one that cannot be written whole is not left."""
+    table = frame_of(people)
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if path.suffix.lower() == ".csv":
+            table.to_csv(part, index=False)
+        else:
+            table.to_parquet(part, index=False)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
