@@ -126,6 +126,17 @@ def compact_bytes(values: Sequence[bytes], mask: Mask = None) -> Texts:
     return _compact(values, mask, ragged_bytes)
 
 
+def spread(words: Texts, codes: NDArray[np.unsignedinteger[Any]]) -> Texts:
+    """Return a column with a word for each row, by the codes of some words.
+
+    Examples
+    --------
+    >>> spread(ragged_strings(["no", "yes"]), np.array([1, 1, 1, 1], np.uint8)).rows()
+    [b'yes', b'yes', b'yes', b'yes']
+    """
+    return _fit(codes.copy(), ragged_bytes(words.rows()), None)
+
+
 def join(columns: Sequence[Texts], mask: Mask) -> Texts:
     """Return the rows of several columns, one after another."""
     codes, words = _number_together(columns)

@@ -12,8 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from daskagents.agent import Agent
-from daskagents.columns import Column
+from daskagents.coded import spread
+from daskagents.columns import Column, Plain
 from daskagents.errors import TableError
+from daskagents.fields import Field
+from daskagents.personas.lazy import labels_of
 
 #: Rows of a block where behaviour is plain, and where it waits for models.
 ROWS, WAITING_ROWS = 65_536, 4_096
@@ -55,7 +58,21 @@ def read_table(cls: type[Agent], given: Any) -> Table:
             f"{cls.__name__}.{missing[0]} has no default and no column was given for it; give"
             f" {{{missing[0]!r}: [...]}} or a default in the class"
         )
-    return Table(n, {name: fields[name].from_array(v, n) for name, v in columns.items()})
+    return Table(n, {name: _read(fields[name], column, n) for name, column in columns.items()})
+
+
+def _read(field: Field, given: Any, n: int) -> Column:
+    """Return a given column as one of a field; words that `personas.sample` keeps once stay so."""
+    labels = labels_of(given) if isinstance(given, xr.DataArray) else None
+    if labels is None or len(labels) != n:
+        return field.from_array(given, n)
+    try:
+        words = field.from_array(list(labels.words))
+    except TableError:  # a word that nobody has may not fit; if one does, say which row it is
+        return field.from_array(given, n)
+    if isinstance(words, Plain):
+        return words.take(labels.codes)
+    return spread(words, labels.codes) if words.mask is None else field.from_array(given, n)
 
 
 def _columns(cls: type[Agent], given: Any) -> dict[str, Any]:

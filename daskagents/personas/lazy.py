@@ -53,12 +53,18 @@ def column_of(given: xr.DataArray | xr.Variable) -> Column:
     >>> column_of(xr.DataArray(np.array(["a", "b", "b", "b"]))).words
     ('a', 'b')
     """
+    labels = labels_of(given)
+    return compact(np.asarray(given.values)) if labels is None else labels
+
+
+def labels_of(given: xr.DataArray | xr.Variable) -> Labels | None:
+    """Return the texts of a variable as they were kept, each once; None if they were not."""
     data = (given.variable if isinstance(given, xr.DataArray) else given)._data
     if isinstance(data, indexing.LazilyIndexedArray) and isinstance(data.array, _Coded):
         key = data.key.tuple
         if len(key) == 1 and (isinstance(key[0], slice) or getattr(key[0], "ndim", 0) == 1):
             return data.array.labels[key[0]]
-    return compact(np.asarray(given.values))
+    return None
 
 
 def compact(values: NDArray[Any], *, always: bool = False) -> Column:
