@@ -170,9 +170,12 @@ def _check(node: ast.AST, depth: int) -> None:
                 _small(args[1])
         case ast.Call(func=ast.Name(id=name)):
             raise SpecError(f"{name}(...) is no function of expressions{hint(name, _FUNCTIONS)}")
-        case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=int() | float() as power)):
-            if abs(power) > HIGHEST:
-                raise SpecError(f"has a power of {power}, and may have {HIGHEST}")
+        case ast.BinOp(op=ast.Pow(), right=right):
+            power = right.operand if isinstance(right, ast.UnaryOp) else right
+            value = power.value if isinstance(power, ast.Constant) else None
+            if not isinstance(value, int | float) or value > HIGHEST:
+                said = ast.unparse(right)[:40]
+                raise SpecError(f"has the power {said}; write a number of at most {HIGHEST}")
         case ast.BinOp() | ast.UnaryOp() | ast.BoolOp() | ast.Compare() | ast.IfExp():
             pass
         case ast.Tuple() | ast.List() | ast.Set() if depth:  # to the right of `in`; see _kind

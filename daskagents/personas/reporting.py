@@ -124,9 +124,9 @@ class Report:
         found = []
         if self.worst is not None:
             where = f" ({self.worst.given})" if self.worst.given else ""
-            off = abs(self.worst.achieved - self.worst.asked)
+            off = round(abs(self.worst.achieved - self.worst.asked), 6)
             found.append(
-                f"largest difference of a count, within every condition: {off:.3g} people,"
+                f"largest difference of a count within any condition: {off:.3g} people,"
                 f" {self.worst.field} = {self.worst.value}{where}"
             )
         by_distance = sorted(self.pairs, key=lambda pair: -pair.distance)
@@ -140,7 +140,7 @@ class Report:
         share = self.distinct / self.n
         found.append(
             f"distinct people: {self.distinct:,} of {self.n:,} ({share:.1%}); entropy of all"
-            f" fields together {self.entropy:.3g} of at most {np.log2(self.n):.3g} bits"
+            f" fields {self.entropy:.3g} of at most {np.log2(self.n):.3g} bits"
         )
         return [*found, *self.notes]
 
@@ -180,8 +180,15 @@ def _figures(line: Line) -> list[str]:
     """Return what is asked, what there is, and the difference, as texts."""
     off = line.achieved - line.asked
     if line.counted:
-        return [f"{line.asked:,.6g}", f"{line.achieved:,.0f}", f"{off:+.3g}" if off else "0"]
-    return [f"{line.asked:,.4g}", f"{line.achieved:,.4g}", f"{off:+.3g}"]
+        return [
+            f"{line.asked:,.6g}",
+            f"{line.achieved:,.0f}",
+            f"{off:+.3g}" if abs(off) > 1e-6 else "0",
+        ]
+    return [
+        *(f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.4g}" for x in (line.asked, line.achieved)),
+        f"{off:+.3g}",
+    ]
 
 
 def report(spec: Spec, people: Any) -> Report:
@@ -211,9 +218,9 @@ def report(spec: Spec, people: Any) -> Report:
     job    cook           3         3           0
            smith          1         1           0
     <BLANKLINE>
-    largest difference of a count, within every condition: 0 people, job = cook
+    largest difference of a count within any condition: 0 people, job = cook
     entropy of job: 0.811 of at most 1 bits
-    distinct people: 2 of 4 (50.0%); entropy of all fields together 0.811 of at most 2 bits
+    distinct people: 2 of 4 (50.0%); entropy of all fields 0.811 of at most 2 bits
     >>> found.exact
     True
     """
