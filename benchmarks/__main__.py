@@ -22,6 +22,7 @@ from benchmarks import (
     durability,
     endpoints,
     long,
+    people,
     rivals,
     rounds,
     scenes,
@@ -54,6 +55,7 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield from durability.durability(client, *sizes)
     yield from rivals.rivals(client, agents, 200 if quick else 2_000)
     yield from worlds.worlds(client, agents, 8)
+    yield from people.people(agents)
     yield from long.long_run(100 if quick else 2_000)
 
 
