@@ -6,6 +6,7 @@
     people = personas.sample(spec)           # an xr.Dataset over "agent"; all shares are exact
     players = da.Population(Player, people)
     print(personas.report(spec, people))     # asked for against achieved
+    written = personas.write(people, model=model)   # backgrounds, checked against the rows
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from daskagents.errors import SpecError
 
 if TYPE_CHECKING:
+    from daskagents.personas.backgrounds import Backgrounds
     from daskagents.personas.fitting import Raked
     from daskagents.personas.parquet import read_people
     from daskagents.personas.parsing import load, parse
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from daskagents.personas.reporting import Report, report
     from daskagents.personas.sampling import sample
     from daskagents.personas.spec import Spec
+    from daskagents.personas.writing import write
 
 __all__ = [
+    "Backgrounds",
     "Raked",
     "Report",
     "Spec",
@@ -33,10 +37,12 @@ __all__ = [
     "read_people",
     "report",
     "sample",
+    "write",
 ]
 
 #: Where names are that are imported when first used: SciPy and Arrow take their time.
 _LATER = {
+    "Backgrounds": "backgrounds",
     "Raked": "fitting",
     "Report": "reporting",
     "Spec": "spec",
@@ -46,6 +52,7 @@ _LATER = {
     "read_people": "parquet",
     "report": "reporting",
     "sample": "sampling",
+    "write": "writing",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator
 from dataclasses import asdict, make_dataclass
@@ -17,6 +18,7 @@ from daskagents.message import Message
 from daskagents.personas.contradictions import contradictions
 from daskagents.personas.facts import by_role, in_words, untold
 from daskagents.personas.minhash import tokens_of
+from daskagents.population import Population
 
 #: Characters of a background for each word that is asked for: so many at the most, and the least.
 _MOST, _LEAST = 9, 0.5
@@ -36,6 +38,8 @@ _ONE_OF = (
     " the others."
 )
 _AGAIN = "This does not go with the facts: {problem}. Write it again, so that it does."
+#: Where a sentence ends.
+_END = re.compile(r"[.!?\u0964]['\"\u2019\u201d)]*(?=\s|$)|[\u3002\uff01\uff1f]['\"\u201d)]*")
 _SHORT = "the background is empty, or hardly more than that: write some sentences"
 
 
@@ -189,8 +193,20 @@ def tidy(said: dict[str, Any]) -> dict[str, Any]:
     around = string.punctuation + string.whitespace
     found = {n: v.strip(around) if isinstance(v, str) else v for n, v in said.items()}
     if "background" in said:
-        found["background"] = said["background"].strip()
+        found["background"] = _whole(said["background"].strip())
     return found
+
+
+def _whole(text: str) -> str:
+    """Return a text without a last sentence that has no end, unless that is most of it.
+
+    Examples
+    --------
+    >>> _whole("Ann keeps bees. She also"), _whole("Ann keeps"), _whole("三十四岁。农民")
+    ('Ann keeps bees.', 'Ann keeps', '三十四岁。')
+    """
+    ends = [match.end() for match in _END.finditer(text)]
+    return text[: ends[-1]] if ends and 2 * ends[-1] >= len(text) else text
 
 
 def compose(said: dict[str, Any], row: dict[str, Any]) -> tuple[str, float]:
@@ -214,7 +230,7 @@ calm)', 0.0)
     return (f"{text} ({in_words(missing)})" if missing else text), told
 
 
-def write_backgrounds(writers: Writer, task: str) -> Iterator[Any]:
+def write_backgrounds(writers: Annotated[Population, Writer], task: str) -> Iterator[Any]:
     """Let each writer write its background: a workflow of one round.
 
     Parameters

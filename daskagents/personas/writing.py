@@ -97,14 +97,13 @@ def write(
     Examples
     --------
     >>> import json
-    >>> from daskagents import models
-    >>> from daskagents.personas.writing import write
+    >>> from daskagents import models, personas
     >>> ann = {"name": "Ann Bell", "age": 34, "gender": "female", "job": "farmer"}
     >>> text = "Ann is 34. She is a farmer who likes the rain."
     >>> ann |= {"personality": "calm", "background": text}
     >>> always = models.Dummy(answer=json.dumps(ann))
     >>> people = {"age": [34, 52], "job": ["farmer", "farmer"]}
-    >>> found = write(people, model=always, client="sync")
+    >>> found = personas.write(people, model=always, client="sync")
     >>> for text in found.people["persona"]:
     ...     print(text)
     Ann is 34. She is a farmer who likes the rain. (personality: calm)
