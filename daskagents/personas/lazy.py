@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from daskagents.personas.labels import STRINGS, Column, Labels, as_texts, make_labels
+from daskagents.personas.labels import STRINGS, Column, Labels, make_labels
 
 
 class _Coded(BackendArray):
@@ -71,11 +71,13 @@ def compact(values: NDArray[Any], *, always: bool = False) -> Column:
     """Return texts as labels if at most half of them differ, or always; numbers as they are."""
     if values.dtype.kind in "biuf":
         return values
-    texts = values.astype(object)
-    if not all(isinstance(text, str) for text in texts):
-        texts = np.array([str(text) for text in texts], object)
-    numbers: dict[str, int] = {}
-    codes = np.fromiter((numbers.setdefault(t, len(numbers)) for t in texts), np.int64, len(texts))
-    if not always and 2 * len(numbers) > len(texts):
-        return as_texts(texts.astype(STRINGS))
-    return make_labels(codes, tuple(numbers))
+    import pandas as pd
+
+    codes, words = pd.factorize(values.astype(object), use_na_sentinel=False)
+    if not always and 2 * len(words) > len(codes):
+        return values.astype(object).astype(STRINGS)
+    known = dict.fromkeys(map(str, words))
+    if len(known) < len(words):  # 1 and "1", say
+        places = {word: code for code, word in enumerate(known)}
+        codes = np.array([places[str(word)] for word in words])[codes]
+    return make_labels(codes, tuple(known))

@@ -148,7 +148,7 @@ def _shared(one: Marginal, other: Marginal) -> list[str]:
 
     Cells of both that have rows in common are linked; what is linked must have one sum.
     """
-    pairs = np.unique(np.stack([one.cells, other.cells]), axis=1)
+    pairs = np.divmod(np.unique(one.cells * len(other.wanted) + other.cells), len(other.wanted))
     group = np.arange(len(one.wanted))
     changed = True
     while changed:  # the cells of `one` that a chain of common rows connects

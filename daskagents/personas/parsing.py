@@ -14,7 +14,7 @@ from daskagents.personas.kinds import BOUNDS, Context, Read
 from daskagents.personas.nodes import Node, Problems, hint
 from daskagents.personas.numbers import FAMILIES
 from daskagents.personas.paper import from_paper, is_paper
-from daskagents.personas.reading import node_of, read_file
+from daskagents.personas.reading import node_of, read_file, read_text
 from daskagents.personas.spec import Field, Spec
 from daskagents.personas.templates import parse_template
 from daskagents.personas.values import Kind, field_name, number
@@ -70,13 +70,13 @@ def load(path: str | Path) -> Spec:
     return _spec(read_file(path, problems), problems, path.parent)
 
 
-def parse(given: Mapping[str, Any], folder: str | Path | None = None) -> Spec:
-    """Read a population from a mapping that is as a file would be.
+def parse(given: Mapping[str, Any] | str, folder: str | Path | None = None) -> Spec:
+    """Read a population from a mapping that is as a file would be, or from the text of one.
 
     Parameters
     ----------
     given
-        With ``size`` and ``fields``, and perhaps ``seed`` and ``persona``.
+        With ``size`` and ``fields``, and perhaps ``seed`` and ``persona``; or YAML.
     folder
         Where tables are looked for that it names; by default the current one.
 
@@ -95,7 +95,8 @@ def parse(given: Mapping[str, Any], folder: str | Path | None = None) -> Spec:
 `weights` in place of `proportions`
     """
     problems = Problems()
-    return _spec(node_of(given), problems, Path(folder) if folder is not None else None)
+    top = read_text(given, problems) if isinstance(given, str) else node_of(given)
+    return _spec(top, problems, Path(folder) if folder is not None else None)
 
 
 def _spec(top: Node, problems: Problems, folder: Path | None) -> Spec:
