@@ -254,7 +254,7 @@ class _Fields:
                 continue
             at = given if given is not None and name in _texts(given) else node
             if name not in self.refers:
-                known = [*self.kinds]
+                known = [*self.kinds, *sorted(self.broken)]
                 self.problems.add(at, f"there is no field {name!r}{hint(name, known)}")
             elif cycle := self._cycle(name, names[0]):
                 if {*cycle} not in self.cycles:  # each is said once

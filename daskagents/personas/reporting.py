@@ -180,14 +180,14 @@ def _figures(line: Line) -> list[str]:
     """Return what is asked, what there is, and the difference, as texts."""
     off = line.achieved - line.asked
     if line.counted:
-        return [
-            f"{line.asked:,.6g}",
-            f"{line.achieved:,.0f}",
-            f"{off:+.3g}" if abs(off) > 1e-6 else "0",
-        ]
+        least = f"{off:+.3g}" if abs(off) > 1e-6 else "0"
+        return [f"{line.asked:,.6g}", f"{line.achieved:,.0f}", least]
+    large = max(abs(line.asked), abs(line.achieved)) >= 1000
+    form = ",.0f" if large else ".4g"
     return [
-        *(f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.4g}" for x in (line.asked, line.achieved)),
-        f"{off:+.3g}",
+        format(line.asked, form),
+        format(line.achieved, form),
+        f"{off:+,.0f}" if large else f"{off:+.3g}",
     ]
 
 
