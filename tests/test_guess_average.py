@@ -57,6 +57,17 @@ def test_shares_of_levels_are_kept_exactly(agents: int, shares: list[float]) -> 
     assert (counts[exact == 0] == 0).all()
 
 
+def test_players_play_their_persona(asked: list[models.Request]) -> None:
+    """What is a player's own comes after the rules, which all share."""
+    columns = {"persona": ["You are Ann.", ""], "education": ["PhD", "school"]}
+    players = da.Population(game.Player, columns, model=models.Dummy(answer=note))
+    result = play(players, rounds=1)
+    assert result["guess"].groupby("education").mean().sizes == {"education": 2, "round": 1}
+    systems = [[m.content for m in request.messages if m.role == "system"] for request in asked]
+    shared, own = systems[0]
+    assert own == f"{game.ROLE} You are Ann." and systems[1] == [shared]
+
+
 @pytest.mark.parametrize("levels", ["-1,2", "0,0", "nan", "", "a,b"])
 def test_shares_that_are_none_are_refused(levels: str) -> None:
     with pytest.raises(ValueError, match=r"levels=|could not convert"):

@@ -10,6 +10,7 @@ plus a constant, and who is closest to it wins. Then all hear the winning number
     daskagents run guess_average.py --agents 1000000 -p players=thinkers -p levels=0.2,0.4,0.3,0.1
     daskagents run guess_average.py --agents 1000000 -p players=RandomPlayer
     daskagents run guess_average.py --agents 200 -p ratio=1/2 -p constant=5
+    daskagents run guess_average.py --population education.yaml --model local -p prompt=P2
 
 The small model of ``--model local`` shows that the system works with a real language model. What
 it answers proves nothing about how people behave, nor about how larger models do.
@@ -38,6 +39,8 @@ RATIONAL = " All players are perfectly rational."
 STRATEGIC = " Every player tries to work out what the others will report."
 ANSWER = " Give your number only."
 THINK = " Think step by step: first write down your reasoning, then your number."
+
+ROLE = "Play this person strictly, and report what this person would:"
 
 PROMPTS: dict[str, str] = {
     "P1": ANSWER,
@@ -106,8 +109,15 @@ class Thinker(Listener):
 
 
 class Player(Listener):
-    """Asks the model, with one of four prompts, and remembers what it reported last."""
+    """Asks the model, with one of four prompts, and remembers what it reported last.
 
+    With a `persona`, such as the population files of ``examples/populations`` write, it plays
+    this person. The columns `education` and `job` are there to compare groups by.
+    """
+
+    persona: str = ""
+    education: str = ""
+    job: str = ""
     prompt: str = "P1"
     temperature: float = 1.0
     last: float = 0.0
@@ -129,7 +139,10 @@ class Player(Listener):
             )
         answer = await self.chat(
             question,
-            system=rules(self.ratio, self.constant) + PROMPTS[self.prompt],
+            system=(
+                rules(self.ratio, self.constant) + PROMPTS[self.prompt],
+                f"{ROLE} {self.persona}" if self.persona else "",
+            ),
             schema=Guess if self.prompt == "P1" else ReasonedGuess,
             temperature=self.temperature,
         )
