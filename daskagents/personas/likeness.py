@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskagents.personas.minhash import (
     Tokens,
@@ -53,7 +55,7 @@ class Likeness:
         )
 
 
-def likeness(texts: Sequence[str]) -> Likeness:
+def likeness(texts: Iterable[str]) -> Likeness:
     """Measure how alike texts are.
 
     Words are compared whatever their case; of scripts without spaces each character is a word.
@@ -71,39 +73,38 @@ def likeness(texts: Sequence[str]) -> Likeness:
     >>> likeness(["A farmer.", "A farmer."]).duplicates
     0.5
     """
-    texts = list(texts)
-    tokens = tokens_of(texts)
+    times = Counter(texts)
+    copies = np.fromiter(times.values(), np.int64, len(times))
+    count = int(copies.sum())
+    # copies are looked at once: one stands for all
+    tokens = tokens_of(list(times))
     return Likeness(
-        len(texts),
-        distinct_1=_distinct(tokens, 1),
-        distinct_2=_distinct(tokens, 2),
-        distinct_3=_distinct(tokens, 3),
-        nearest=_nearest(texts),
-        duplicates=1 - len(set(texts)) / len(texts) if texts else 0.0,
+        count,
+        distinct_1=_distinct(tokens, copies, 1),
+        distinct_2=_distinct(tokens, copies, 2),
+        distinct_3=_distinct(tokens, copies, 3),
+        nearest=_nearest(tokens, copies),
+        duplicates=1 - len(times) / count if count else 0.0,
     )
 
 
-def _distinct(tokens: Tokens, n: int) -> float:
-    hashes = grams_of(tokens, n).hashes
-    return len(np.unique(hashes)) / len(hashes) if len(hashes) else 0.0
+def _distinct(tokens: Tokens, copies: NDArray[np.int64], n: int) -> float:
+    """Return the share of n-grams that differ."""
+    grams = grams_of(tokens, n)
+    return (
+        len(np.unique(grams.hashes)) / int(copies[grams.owner].sum()) if len(grams.owner) else 0.0
+    )
 
 
-def _nearest(texts: list[str]) -> float:
+def _nearest(tokens: Tokens, copies: NDArray[np.int64]) -> float:
     """Return the mean similarity to the nearest: 1 for each that has a copy."""
-    times: dict[str, int] = {}
-    for text in texts:
-        times[text] = times.get(text, 0) + 1
-    single = [text for text, number in times.items() if number == 1]
-    found = float(len(texts) - len(single))
-    # copies are compared once: one stands for all
-    tokens = tokens_of([*single, *(text for text, number in times.items() if number > 1)])
+    alike = (copies > 1).astype(float)
     worded = np.flatnonzero(tokens.lengths)
     if len(worded) > 1:
         shingles = shingles_of(tokens)
-        renamed = np.zeros(len(tokens.lengths), np.int64)
-        renamed[worded] = np.arange(len(worded))
+        renamed = np.cumsum(tokens.lengths > 0) - 1
         shingles = shingles._replace(owner=renamed[shingles.owner])
         other = nearest_of(signatures_of(shingles, len(worded)))
-        mine = np.flatnonzero((other >= 0) & (worded < len(single)))
-        found += float(jaccard(shingles, mine, other[mine]).sum())
-    return found / len(texts) if texts else 0.0
+        mine = np.flatnonzero((other >= 0) & (copies[worded] == 1))
+        alike[worded[mine]] = jaccard(shingles, mine, other[mine])
+    return float((alike * copies).sum() / copies.sum()) if len(copies) else 0.0
