@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from daskagents.personas.minhash import (
     Tokens,
+    distinct,
     grams_of,
     jaccard,
     nearest_of,
@@ -91,9 +92,8 @@ def likeness(texts: Iterable[str]) -> Likeness:
 def _distinct(tokens: Tokens, copies: NDArray[np.int64], n: int) -> float:
     """Return the share of n-grams that differ."""
     grams = grams_of(tokens, n)
-    return (
-        len(np.unique(grams.hashes)) / int(copies[grams.owner].sum()) if len(grams.owner) else 0.0
-    )
+    written = int(copies[grams.owner].sum())
+    return len(distinct(grams.hashes)) / written if written else 0.0
 
 
 def _nearest(tokens: Tokens, copies: NDArray[np.int64]) -> float:
