@@ -55,6 +55,17 @@ def test_people_of_another_file_are_told_apart() -> None:
         report(spec, people.drop_vars("job"))
     with pytest.raises(SpecError, match="holds 'f'"):
         report(spec, people.assign(region=people["sex"]))
+    numbers = parse({"size": 4, "fields": {"n, b": {"joint": {1: {True: 0.5}, 3: {False: 0.5}}}}})
+    right = sample(numbers)
+    assert report(numbers, right).exact
+    for column in ("n", "b"):
+        with pytest.raises(SpecError, match=r"people have what the file gives nobody.*n, b = "):
+            report(
+                numbers,
+                right.assign(
+                    {column: right[column] * 0 + 1 > 0 if column == "b" else right[column] * 0 + 2}
+                ),
+            )
     with pytest.raises(SpecError, match="not of texts"):
         report(spec, people.assign(sex=people["age"]))
 

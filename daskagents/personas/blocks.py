@@ -40,6 +40,11 @@ def generator(seed: int, name: str, start: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 
+def as_it_is(spec: Spec) -> Spec:
+    """Return a spec: as a task, it is made again where its worker is lost."""
+    return spec
+
+
 def cells_of(field: Field, columns: Mapping[str, Column], n: int) -> NDArray[np.int64]:
     """Return the cell of each person in the conditions of a field."""
     return np.zeros(n, np.int64) if field.given is None else field.given.cells(columns, n)

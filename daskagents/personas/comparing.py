@@ -41,6 +41,8 @@ class Line:
         People, or the mean or sd.
     counted
         Whether these are people.
+    exact
+        Whether less than one person may differ; those of surveys are drawn row by row.
     """
 
     field: str
@@ -49,6 +51,7 @@ class Line:
     asked: float
     achieved: float
     counted: bool = True
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ def lines(spec: Spec, columns: Columns, n: int) -> Iterator[Line]:
         if isinstance(field.source, Shares):
             if field.source.marginals:
                 yield from _marginal_lines(field.source, columns, n)
+            elif field.source.drawn:
+                yield from _survey_lines(field, field.source, columns, n)
             elif len(field.source.weights[0]) <= FEW**2:
                 yield from _share_lines(field, field.source, columns, n)
         elif isinstance(field.source, Numbers):
@@ -119,24 +124,43 @@ def lines(spec: Spec, columns: Columns, n: int) -> Iterator[Line]:
 
 
 def value_of(field: Field, shares: Shares, columns: Mapping[str, Column]) -> NDArray[np.int64]:
-    """Return for each person which row of a table of shares it has; rows that are alike are one."""
+    """Return for each person which row of a table of shares it has; rows that are alike are one.
+
+    Raises
+    ------
+    SpecError
+        If somebody has values that no row has.
+    """
     tables = [_key(column) for column in shares.columns]
     sizes = [table.max() + 1 for table in tables]
-    whole = _whole(tables, sizes)
-    keys, first = np.unique(whole, return_index=True)
+    keys, first = np.unique(_whole(tables, sizes), return_index=True)
     theirs = []
-    for name, column, kind in zip(field.names, shares.columns, field.kinds, strict=True):
+    strange = np.zeros(len(columns[field.names[0]]), bool)
+    for name, column in zip(field.names, shares.columns, strict=True):
         own = columns[name]
-        if isinstance(column, Labels) or kind.type == "bool":
+        if isinstance(own, Labels) or isinstance(column, Labels):
             theirs.append(_key(own))
         else:  # numbers by their place among those of the table
-            assert not isinstance(own, Labels)
             known = np.unique(column)
             theirs.append(np.clip(np.searchsorted(known, own), 0, len(known) - 1))
-    found: NDArray[np.int64] = first[
-        np.clip(np.searchsorted(keys, _whole(theirs, sizes)), 0, len(keys) - 1)
-    ]
+            strange |= known[theirs[-1]] != own
+    whole = _whole(theirs, sizes)
+    places = np.clip(np.searchsorted(keys, whole), 0, len(keys) - 1)
+    strange |= keys[places] != whole
+    if strange.any():
+        row = int(np.argmax(strange))
+        values = ", ".join(str(cell(columns[name], row)) for name in field.names)
+        raise SpecError(
+            f"{int(strange.sum()):,} people have what the file gives nobody, such as"
+            f" {', '.join(field.names)} = {values} in row {row}"
+        )
+    found: NDArray[np.int64] = first[places]
     return found
+
+
+def cell(column: Column, row: int) -> Any:
+    """Return one value of a column."""
+    return column.words[column.codes[row]] if isinstance(column, Labels) else column[row]
 
 
 def _key(column: Column) -> NDArray[np.int64]:
@@ -154,10 +178,7 @@ def _whole(parts: list[NDArray[np.int64]], sizes: list[Any]) -> NDArray[np.int64
 
 def said(field: Field, shares: Shares, row: int) -> str:
     """Return a row of a table of shares in words."""
-    return ", ".join(
-        column.words[column.codes[row]] if isinstance(column, Labels) else str(column[row])
-        for column in shares.columns
-    )
+    return ", ".join(str(cell(column, row)) for column in shares.columns)
 
 
 def joint_counts(
@@ -189,6 +210,25 @@ def _share_lines(field: Field, shares: Shares, columns: Columns, n: int) -> Iter
             yield Line(name, given, value, float(asked[cell, row]), float(there[cell, row]))
 
 
+def _survey_lines(field: Field, shares: Shares, columns: Columns, n: int) -> Iterator[Line]:
+    """Compare each field of a survey that has few values: these are drawn, so not exact."""
+    weights = n * shares.weights[0] / shares.weights[0].sum()
+    for name, column in zip(field.names, shares.columns, strict=True):
+        used, first = np.unique(_key(column), return_index=True)
+        if len(used) > FEW:
+            continue
+        own = columns[name]
+        if isinstance(own, Labels) or isinstance(column, Labels):
+            places = _key(own)
+        else:
+            places = np.searchsorted(np.unique(column), own)
+        asked = np.bincount(_key(column), weights)
+        there = np.bincount(places, minlength=len(asked))
+        for code, row in zip(used.tolist(), first.tolist(), strict=True):
+            value = str(cell(column, row))
+            yield Line(name, "", value, float(asked[code]), float(there[code]), exact=False)
+
+
 def _marginal_lines(shares: Shares, columns: Columns, n: int) -> Iterator[Line]:
     for marginal in shares.marginals:
         assert marginal.conditions is not None
@@ -196,7 +236,7 @@ def _marginal_lines(shares: Shares, columns: Columns, n: int) -> Iterator[Line]:
         there = np.bincount(cells, minlength=len(marginal.labels))
         wanted = n * marginal.wanted / marginal.wanted.sum()
         for label, asked, got in zip(marginal.labels, wanted, there, strict=True):
-            yield Line(marginal.name, "", label, float(asked), float(got))
+            yield Line(marginal.name, "", label, float(asked), float(got), exact=False)
 
 
 def _number_lines(field: Field, numbers: Numbers, columns: Columns, n: int) -> Iterator[Line]:

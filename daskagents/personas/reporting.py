@@ -69,8 +69,12 @@ class Report:
 
     @property
     def exact(self) -> bool:
-        """Whether all counts differ by less than one person from what was asked for."""
-        return self.worst is None or abs(self.worst.achieved - self.worst.asked) < 1
+        """Whether all counts differ by less than one person from what was asked for.
+
+        Those of surveys, which are drawn row by row, need not.
+        """
+        counts = [line for line in self.lines if line.counted and line.exact]
+        return all(abs(line.achieved - line.asked) < 1 for line in counts)
 
     @property
     def table(self) -> pd.DataFrame:

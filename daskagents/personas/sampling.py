@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from daskagents.cluster import connect
 from daskagents.errors import SpecError
-from daskagents.personas.blocks import BLOCK, Columns, advance, count_cells, generator
+from daskagents.personas.blocks import BLOCK, Columns, advance, as_it_is, count_cells, generator
 from daskagents.personas.controlled import round_weights
 from daskagents.personas.labels import join
 from daskagents.personas.lazy import variable
@@ -46,7 +47,8 @@ def sample(
     n, seed
         How many people, and what everything random follows from; by default as the spec says.
     client
-        A Dask client, on whose workers blocks of people are made. The people are the same.
+        A Dask client, or the address of a scheduler, on whose workers blocks of people are made.
+        The people are the same. By default they are made in this process.
     out
         A Parquet file to write block by block, for people who do not fit in memory. Then the
         Dataset is empty but for its attributes.
@@ -76,7 +78,11 @@ def sample(
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 1 <= size <= MOST:
         raise SpecError(f"n is {size!r}; make 1 to {MOST:,} people")
     begin = spec.seed if seed is None else seed
-    made = make_blocks(spec, int(size), int(begin), client, streaming=out is not None)
+    if isinstance(client, str) and client != "sync":
+        with connect(client) as connected:
+            return sample(spec, n, seed, client=connected, out=out)
+    place = None if client == "sync" else client
+    made = make_blocks(spec, int(size), int(begin), place, streaming=out is not None)
     about = {"size": int(size), "seed": int(begin), "population": spec.source}
     if out is not None:
         from daskagents.personas.parquet import write
@@ -86,10 +92,6 @@ def sample(
     blocks = list(made)
     columns = {name: variable(join([block.pop(name) for block in blocks])) for name in spec.names}
     return xr.Dataset(columns, coords={"agent": np.arange(size)}, attrs=about)
-
-
-def _same(spec: Spec) -> Spec:
-    return spec
 
 
 class Here:
@@ -114,7 +116,7 @@ class There:
     def __init__(self, client: Any, spec: Spec) -> None:
         self.client = client
         self.spec = client.submit(
-            _same, spec, pure=False
+            as_it_is, spec, pure=False
         )  # a task: unlike scattered data, made again
 
     def map(self, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
