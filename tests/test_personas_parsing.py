@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskagents.personas import SpecError, load, parse
+from daskagents.personas import SpecError, load, parse, sample
 from daskagents.personas.nodes import Problems
 from daskagents.personas.reading import read_text
 from daskagents.personas.values import interval
@@ -89,6 +89,8 @@ def test_ranges_with_gaps_and_overlaps() -> None:
     age = {"uniform": {"min": 18, "max": 95, "integer": True}}
     job = {"given": "age", "proportions": {"18-29": {"a": 1}, "35-64": {"a": 1}, "65+": {"a": 1}}}
     one({"age": age, "job": job}, "no branch for age 30-34")
+    real = {"uniform": {"min": 18, "max": 95}}
+    one({"age": real, "job": job}, "no branch for age 29-35, 64-65", "let ranges meet")
     job["proportions"] = {"18-30": {"a": 1}, "30+": {"a": 1}}
     one({"age": age, "job": job}, "'18-30' and '30+' overlap")
     job["proportions"] = {"young": {"a": 1}, "else": {"a": 1}}
@@ -313,25 +315,61 @@ def test_no_text_is_more_than_an_error(text: str) -> None:
         read_text(text, Problems())
 
 
-@given(
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+shares = st.dictionaries(
+    st.sampled_from(["f", "m", "x", 1, True]), st.sampled_from([0.5, 1, 0, -1])
+)
+few = st.sampled_from([0, 1, -1, 0.5, 3, 1e9])
+numeric = st.fixed_dictionaries(
+    {"mean": few, "sd": few},
+    optional={"min": few, "max": few, "integer": st.booleans(), "round": few},
+)
+fields = st.one_of(
+    scalars,
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        scalars,
         lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(
-                st.sampled_from(WORDS),
-                inner,
-                max_size=4,
-            )
+            st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
         ),
         max_leaves=12,
-    )
+    ),
+    st.fixed_dictionaries({"proportions": shares}),
+    st.fixed_dictionaries({"weights": st.dictionaries(st.text(max_size=2), few, max_size=3)}),
+    st.fixed_dictionaries(
+        {"given": st.just("a"), "proportions": st.fixed_dictionaries({"f": shares, "m": shares})}
+    ),
+    *(st.fixed_dictionaries({name: numeric}) for name in ("normal", "lognormal")),
+    st.fixed_dictionaries(
+        {"given": st.just("a"), "normal": st.fixed_dictionaries({"f": numeric, "else": numeric})}
+    ),
+    *(
+        st.fixed_dictionaries(
+            {name: st.fixed_dictionaries({"mean": few}, optional={"min": few, "max": few})}
+        )
+        for name in ("poisson", "exponential")
+    ),
+    st.fixed_dictionaries(
+        {"uniform": st.fixed_dictionaries({"min": few, "max": few}, optional={"round": few})}
+    ),
+    st.fixed_dictionaries({"template": st.text(st.sampled_from("{a}:,.2f x"), max_size=8)}),
+    st.fixed_dictionaries(
+        {"expression": st.sampled_from(["1", "a == 'f'", "'x' if a == 'm' else a", "2 / 3"])},
+        optional={"round": few, "min": few},
+    ),
+    st.fixed_dictionaries({"constant": scalars}),
+    st.fixed_dictionaries({"sequence": st.fixed_dictionaries({"start": few, "step": few})}),
 )
+
+
+@given(fields)
 def test_no_field_is_more_than_an_error(field: Any) -> None:
+    """It is refused before anybody is made, or people are made."""
     try:
-        parse({"size": 5, "fields": {"a": SEX, "b": field}})
+        spec = parse({"size": 5, "fields": {"a": SEX, "b": field}})
     except SpecError as error:
         assert error.problems
+    else:
+        assert sample(spec).sizes["agent"] == 5
 
 
 @pytest.mark.parametrize("key", ["x", "5-", "9-3", "--", True, None, "1e"])

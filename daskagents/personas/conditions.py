@@ -205,7 +205,8 @@ def _by_number(
                 gaps.append(part)
         if gaps:
             said = ", ".join(_say(gap, whole) for gap in gaps[:5])
-            problems.add(node, f"no branch for {name} {said}; add it, or one called `{ELSE}`")
+            meet = "" if whole else "; these numbers are not whole, so let ranges meet (18-30, 30+)"
+            problems.add(node, f"no branch for {name} {said}; add it, or one called `{ELSE}`{meet}")
         found.append(chosen)
     return cuts, found
 

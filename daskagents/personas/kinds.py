@@ -31,8 +31,9 @@ from daskagents.personas.values import (
     type_of,
 )
 
-#: How far proportions may be from adding up to 1, as 0.333333 and the like are.
-NEAR = 1e-6
+#: How far proportions may be from adding up to 1: what sums of floats are rounded by. More, and a
+#: count of a billion people would not be the size times the share that stands in the file.
+NEAR = 1e-9
 #: Keys that several kinds of fields have beside their own.
 BOUNDS = ("min", "max", "round", "integer")
 
@@ -79,8 +80,10 @@ def _normal(
     """Return shares that add up to 1."""
     total = math.fsum(found.values())
     if adds_up and abs(total - 1) > NEAR:
-        cure = "make them add up to 1, or write `weights` in place of `proportions`"
-        context.problems.add(leaf, f"the proportions add up to {total:.6g}, not 1; {cure}")
+        cure = "make them add up to 1 (a third is 1/3), or write whole counts"
+        if len(context.names) == 1:
+            cure = "make them add up to 1 (a third is 1/3), or write `weights`"
+        context.problems.add(leaf, f"the proportions add up to {total:.10g}, not 1; {cure}")
         return None
     if not total > 0:
         context.problems.add(leaf, "the weights add up to 0; give some more than 0")
@@ -108,6 +111,10 @@ def _one_type(values: list[Any], node: Node, context: Context) -> Kind | None:
     if type_of(values) is None:
         said = ", ".join(repr(value) for value in values[:6])
         context.problems.add(node, f"the values are of several types ({said}); quote the texts")
+        return None
+    large = [v for v in values if not isinstance(v, str) and not abs(v) < 2**62]
+    if large:
+        context.problems.add(node, f"the value {large[0]} is too large")
         return None
     return kind_of_values(values)
 
@@ -141,8 +148,8 @@ def read_joint(leaves: Sequence[Node], context: Context) -> Read:
 
 def _joint_column(values: list[Any], kind: Kind) -> Column:
     """Return the values of all rows of a joint table; each text is kept once."""
-    few = list(dict.fromkeys(values))
-    return lookup(few, kind)[np.array([few.index(value) for value in values])]
+    few = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    return lookup([*few], kind)[np.array([few[value] for value in values])]
 
 
 def _joint_rows(

@@ -91,8 +91,8 @@ def parse(given: Mapping[str, Any] | str, folder: str | Path | None = None) -> S
     Traceback (most recent call last):
         ...
     daskagents.errors.SpecError: the population has a problem:
-      fields.x.proportions: the proportions add up to 1.2, not 1; make them add up to 1, or write \
-`weights` in place of `proportions`
+      fields.x.proportions: the proportions add up to 1.2, not 1; make them add up to 1 (a third \
+is 1/3), or write `weights`
     """
     problems = Problems()
     top = read_text(given, problems) if isinstance(given, str) else node_of(given)

@@ -16,6 +16,8 @@ from daskagents.personas.nodes import Node, Problems
 
 #: Levels of mappings and lists in each other; no sensible file has so many.
 DEEPEST = 40
+#: Digits of whole numbers that fit in 64 bits.
+_DIGITS = 18
 
 
 class _Loader(yaml.SafeLoader):
@@ -147,9 +149,9 @@ class _Reader:
             return None
         if kind == "bool":
             return text.lower() == "true"
-        if kind == "int" and len(text) < 400:
+        if kind == "int" and len(text) <= _DIGITS:
             return int(text)
-        if kind in ("float", "int"):
+        if kind in ("float", "int"):  # what is too large is infinite, and refused where it stands
             return float(text)
         if kind != "str":
             said = f"the tag {node.tag!r} is unknown here; give a plain value"
@@ -184,6 +186,8 @@ def _plain(value: Any) -> Any:
     """Return a scalar as one of Python; what is none as its text."""
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # of NumPy
         value = value.item()
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**_DIGITS:
+        return math.inf if value > 0 else -math.inf
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):

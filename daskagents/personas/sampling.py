@@ -115,14 +115,14 @@ class There:
 
     def __init__(self, client: Any, spec: Spec) -> None:
         self.client = client
-        self.spec = client.submit(
-            as_it_is, spec, pure=False
-        )  # a task: unlike scattered data, made again
+        # a task, which unlike scattered data is made again where its worker is lost
+        self.spec = client.submit(as_it_is, spec, pure=False)
 
     def map(self, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
         """Submit a task for every block."""
-        found: list[Any] = self.client.map(function, *map(list, columns), pure=False)
-        return found
+        # one by one: Dask warns of large graphs, and counts of surveys are large
+        rows = zip(*columns, strict=True)
+        return [self.client.submit(function, *row, pure=False) for row in rows]
 
     def gather(self, handles: Sequence[Any]) -> list[Any]:
         """Wait for results, and bring them here."""
