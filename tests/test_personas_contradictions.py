@@ -60,6 +60,7 @@ def test_what_fits(text: str) -> None:
         ("She\u2019s in her 20s.", "says 20s"),
         ("Age: 43. A farmer.", "says 43"),
         ("Ann is 35 and farms.", "says 35"),
+        ("Ann Bell is 35. She farms.", "says 35"),
         ("Ann is a 34-year-old man.", "the gender is female, and the background says man"),
         ("Tom farms his land. He has no children.", "the background says he"),
         ("Ann is a busy young clerk.", "the job is farmer, and the background says clerk"),

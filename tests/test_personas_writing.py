@@ -27,7 +27,7 @@ import daskagents as da
 from daskagents import models
 from daskagents.errors import AnswerError, BudgetError, RunError, TableError, UsageError
 from daskagents.personas.sharing import share
-from daskagents.personas.writer import Task, Writer, write_backgrounds
+from daskagents.personas.writer import Task, Writer, problems_of, write_backgrounds
 from daskagents.personas.writing import write
 from daskagents.testing import Uniform, model_server
 
@@ -103,6 +103,22 @@ def test_the_model_is_told_what_is_wrong() -> None:
     assert first[0][1].endswith("Write in Polish.") and "age: 30\njob: clerk" in first[1][1]
     assert second[:2] == first and second[2][0] == "assistant"
     assert "the age is 30, and the background says 31" in second[3][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Ann keeps bees in the hills.", ""),
+        ("Ann keeps bees.", "empty, or hardly more"),
+        ("Ann keeps bees in [Name], a town of the hills.", r"a gap, [Name]"),
+        ("{name} keeps bees in a town of the hills.", "a gap, {name}"),
+        ("Ann likes a person who " + "likes a person who " * 9, "again and again"),
+        ("安妮住在山里养蜜蜂。", ""),
+    ],
+)
+def test_texts_that_are_none(text: str, said: str) -> None:
+    found = problems_of({**ANN, "background": text}, {}, {})
+    assert bool(found) == bool(said) and said in "".join(found)
 
 
 def test_people_come_back_as_what_they_were() -> None:

@@ -52,9 +52,15 @@ _CLOSE = 5
 
 _APOSTROPHE = r"['\u2019]"
 _IS = rf"(?:am|is|are|(?<=\bI){_APOSTROPHE}m|(?<=he){_APOSTROPHE}s|(?<=they){_APOSTROPHE}re)"
+_SUBJECT = r"(?:I|he|she|they)"
 _AGES = [
     re.compile(rf"\b(?P<n>{NUMBER})[- ]?(?:years?|yrs?)[- ](?:old\b|of age\b)", re.IGNORECASE),
     re.compile(rf"\b(?:aged|age\s*:|age is)\s*(?P<n>{NUMBER})\b", re.IGNORECASE),
+    re.compile(
+        rf"\b{_SUBJECT}(?:\s[A-Z]\w+)?\s?{_IS}\s+(?:now\s+|currently\s+)?(?P<n>{NUMBER})"
+        r"(?=\s*(?:[.,;!?]|$|and\b|but\b))",
+        re.IGNORECASE,
+    ),
 ]
 _DECADE = re.compile(
     rf"\b{_IS}\s+(?:now\s+|currently\s+)?in\s+(?:his|her|my|their)\s+"
@@ -67,6 +73,7 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 _FIRST_PERSON = re.compile(r"\b(?:I|my|me)\b")
+_PERSONS = re.compile(rf"\b{_SUBJECT}\b", re.IGNORECASE)
 #: Words between "is a" and a job that make it somebody else's, or none.
 _NO_ADJECTIVE = (
     r"(?!(?:not|no|never|to|of|for|with|by|like|than|from|and|or|former|ex|retired|aspiring|future|"
@@ -100,13 +107,13 @@ def contradictions(
     >>> contradictions({"background": "Ann, 34, has a 12-year-old son, a clerk."}, row, jobs)
     []
     """
-    facts, text = by_role(row), str(answer.get("background", ""))
-    first_name = str(answer.get("name", "")).partition(" ")[0]
+    facts = by_role(row)
+    text = _without_name(str(answer.get("background", "")), str(answer.get("name", "")))
     found = [*_in_fields(answer, facts)]
     if "age" in facts:
-        found += _ages(text, facts["age"], first_name)
+        found += _ages(text, facts["age"])
     if gender := gender_of(facts.get("gender", "")):
-        found += _genders(text, gender, first_name)
+        found += _genders(text, gender)
     for column, own in row.items():
         role = role_of(column)
         if role in ("job", "education") and isinstance(own, str):
@@ -114,7 +121,7 @@ def contradictions(
             claims = _job if role == "job" else _education
             found += [
                 f"the {role} is {shown(own)}, and the background says {shown(other)}"
-                for other in claims(text, own, others, first_name)
+                for other in claims(text, own, others)
             ]
     return list(dict.fromkeys(found))
 
@@ -142,36 +149,34 @@ def _same_age(own: Any, said: Any) -> bool:
         return True
 
 
-def _ages(text: str, own: Any, name: str) -> Iterator[str]:
+def _ages(text: str, own: Any) -> Iterator[str]:
     """Yield ages that a text gives the person, where they are not the person's."""
     for sentence in _sentences(text):
-        for pattern in (*_AGES, _being(name)):
+        for pattern in _AGES:
             for match in pattern.finditer(sentence):
                 said = number_of(match["n"])
                 after = sentence[match.end() :]
                 fits = _same_age(own, said) or _YOUNG_OR_THING.match(after)
-                if not fits and _of_person(sentence[: match.start()], name):
+                if not fits and _of_person(sentence[: match.start()]):
                     yield f"the age is {shown(own)}, and the background says {said}"
         for match in _DECADE.finditer(sentence):
             tens = match["tens"].casefold()
             decade = int(tens[0]) * 10 if tens[0].isdigit() else number_of(tens[:-3] + "y")
-            if _of_person(sentence[: match.start()], name) and not _within(own, decade):
+            if _of_person(sentence[: match.start()]) and not _within(own, decade):
                 yield f"the age is {shown(own)}, and the background says {match['tens']}"
 
 
-@lru_cache(1024)
-def _being(name: str) -> re.Pattern[str]:
-    """Return the pattern of somebody who is an age: "she is 34", "Ann is 34"."""
-    return re.compile(
-        rf"\b{_subject(name)}\s?{_IS}\s+(?:now\s+|currently\s+)?(?P<n>{NUMBER})"
-        r"(?=\s*(?:[.,;!?]|$|and\b|but\b))",
-        re.IGNORECASE,
-    )
+def _without_name(text: str, name: str) -> str:
+    """Return a text that calls a person they and not by name; so patterns need not know the name.
 
-
-def _subject(name: str) -> str:
-    """Return the pattern of the words for the person."""
-    return rf"(?:I|he|she|they{'|' + re.escape(name) if name else ''})"
+    Examples
+    --------
+    >>> _without_name("Ann Bell is 34.", "Ann Bell")
+    'they Bell is 34.'
+    """
+    first = name.partition(" ")[0]
+    plain = len(first) > 1 and first.isalpha() and first[0] != first[0].lower()
+    return text.replace(first, "they") if plain else text
 
 
 def _within(own: Any, decade: int) -> bool:
@@ -181,12 +186,12 @@ def _within(own: Any, decade: int) -> bool:
         return True
 
 
-def _genders(text: str, gender: str, name: str) -> Iterator[str]:
+def _genders(text: str, gender: str) -> Iterator[str]:
     """Yield the other gender, where a text plainly has it."""
     other = "female" if gender == "male" else "male"
     for sentence in _sentences(text):
         for match in _PERSON.finditer(sentence):
-            if gender_of(match[1]) == other and _of_person(sentence[: match.start()], name):
+            if gender_of(match[1]) == other and _of_person(sentence[: match.start()]):
                 yield f"the gender is {gender}, and the background says {match[1]}"
     own, others = (HE, SHE) if gender == "male" else (SHE, HE)
     # a text in the third person calls its person he or she; both, and somebody else is there too
@@ -222,24 +227,24 @@ def _claim(before: str, others: tuple[str, ...]) -> re.Pattern[str] | None:
     )
 
 
-def _job(text: str, own: str, others: tuple[str, ...], name: str) -> Iterator[str]:
+def _job(text: str, own: str, others: tuple[str, ...]) -> Iterator[str]:
     """Yield other jobs that a text gives the person."""
     as_ = r"(?:works?|serves?|employed|work)\s+(?:now\s+|currently\s+)?as"
     claim = _claim(rf"(?:\b{_IS}|\b{as_}|-year-old)", others)
     for sentence in _sentences(text):
         for match in claim.finditer(sentence) if claim else ():
-            if _of_person(sentence[: match.start()], name):
+            if _of_person(sentence[: match.start()]):
                 yield match["said"]
 
 
-def _education(text: str, own: str, others: tuple[str, ...], name: str) -> Iterator[str]:
+def _education(text: str, own: str, others: tuple[str, ...]) -> Iterator[str]:
     """Yield other degrees that a text says the person has, if it does not name the own one too."""
     claim = _claim(r"\b(?:holds?|has|have|with|earned|received|obtained)", others)
     if claim is None or mentions(text.casefold(), shown(own)):
         return
     for sentence in _sentences(text):
         for match in claim.finditer(sentence):
-            if _of_person(sentence[: match.start()], name):
+            if _of_person(sentence[: match.start()]):
                 yield match["said"]
 
 
@@ -247,12 +252,11 @@ def _sentences(text: str) -> list[str]:
     return re.split(r"(?<=[.!?;])\s+|\n+", text)
 
 
-def _of_person(before: str, name: str) -> bool:
+def _of_person(before: str) -> bool:
     """Whether what follows these words of a sentence is said of the person, and as of now."""
     clause = re.split(r"[,(:]|\band\b", before)[-1]
     close = " ".join(clause.split()[-_CLOSE:])
-    subject = rf"\b{_subject(name)}(?!\w)"
     others = [match.end() for match in _OTHERS.finditer(before)]
-    if others and not re.search(subject, before[others[-1] :], re.IGNORECASE):
+    if others and not _PERSONS.search(before, others[-1]):
         return False
     return not _THEN.search(close)

@@ -17,7 +17,7 @@ from daskagents.errors import AnswerError
 from daskagents.message import Message
 from daskagents.personas.contradictions import contradictions
 from daskagents.personas.facts import by_role, in_words, untold
-from daskagents.personas.minhash import tokens_of
+from daskagents.personas.minhash import distinct, grams_of, tokens_of
 from daskagents.population import Population
 
 #: Characters of a background for each word that is asked for: so many at the most, and the least.
@@ -38,6 +38,10 @@ _ONE_OF = (
     " the others."
 )
 _AGAIN = "This does not go with the facts: {problem}. Write it again, so that it does."
+#: What a model leaves for somebody else to fill in.
+_GAP = re.compile(r"\{\w+\}|\[(?:\w+ )?(?:name|age|job|gender|city|place|town)\]", re.IGNORECASE)
+#: From how many triples of words on a text is looked at for repetitions.
+_LONG = 20
 #: Where a sentence ends.
 _END = re.compile(r"[.!?\u0964]['\"\u2019\u201d)]*(?=\s|$)|[\u3002\uff01\uff1f]['\"\u201d)]*")
 _SHORT = "the background is empty, or hardly more than that: write some sentences"
@@ -177,8 +181,14 @@ def problems_of(
     said: dict[str, Any], row: dict[str, Any], choices: dict[str, list[str]]
 ) -> list[str]:
     """Return what is wrong with an answer, in words for the model."""
-    if tokens_of([said["background"]]).lengths[0] < _WORDS:
+    tokens = tokens_of([said["background"]])
+    if len(tokens.hashes) < _WORDS:
         return [_SHORT]
+    if gap := _GAP.search(said["background"]):
+        return [f"the background has a gap, {gap[0]}"]
+    grams = grams_of(tokens, 3).hashes
+    if len(grams) > _LONG and len(distinct(grams)) < len(grams) / 2:
+        return ["the background says the same again and again"]
     return contradictions(said, row, choices)
 
 
