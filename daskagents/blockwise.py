@@ -108,7 +108,8 @@ class Blockwise(Host):
 
     def send(self, agent: Agent, to: Any, content: Any, where: Any) -> None:
         """Send a message of each agent, or of some."""
-        self._check_sends()
+        if not self.call.sends:
+            self.refuse()
         self.outbox.post_block(self.ids, to, content, where)
 
     def item(self, name: str, row: int) -> Any:

@@ -46,6 +46,7 @@ class Host:
         self.ids = self.block.ids_of(self.rows)
         call = self.call
         self.outbox = Outbox(call.population, self.charter.cls.__fields__, call.gone)
+        self.post = self.outbox.post if call.sends else self.refuse
         mail = self.block.mail
         self.inboxes = None if mail is None else Inboxes(mail, self.ids)
 
@@ -53,18 +54,16 @@ class Host:
         """Send a message of an agent on its way."""
         if where is not None:
             raise UsageError("where is for reply_block; an agent that does not send writes no send")
-        self._check_sends()
-        self.outbox.post(agent.id, to, content)
+        self.post(agent.id, to, content)
 
-    def _check_sends(self) -> None:
+    def refuse(self, *message: Any) -> None:
         """Refuse what nobody would take: no exchange is planned where no code is seen to send."""
-        if not self.call.sends:
-            name = self.charter.cls.__name__
-            raise UsageError(
-                f"no code of {name} was seen that sends, so nobody takes its messages along; write"
-                " it out in a method of the class, or in a function that one calls by name:"
-                " self.send(to, content)"
-            )
+        name = self.charter.cls.__name__
+        raise UsageError(
+            f"no code of {name} was seen that sends, so nobody takes its messages along; write"
+            " it out in a method of the class, or in a function that one calls by name:"
+            " self.send(to, content)"
+        )
 
     def misfits(self) -> dict[int, BaseException]:
         """Return why what agents wrote or sent cannot be, by their position."""

@@ -135,7 +135,8 @@ class Outbox:
 
     def misfits(self) -> dict[int, BaseException]:
         """Coerce all that was sent; return why some cannot be, by the id of who sent it."""
-        if not self._what:
+        kind = kind_of(self._what)
+        if not self._what or kind == "float":  # any float is one
             return {}
-        self._what, wrong = FIELDS[kind_of(self._what)].bulk(self._what)
+        self._what, wrong = FIELDS[kind].bulk(self._what)
         return {self._who[at]: error for at, error in wrong.items()}
