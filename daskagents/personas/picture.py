@@ -32,7 +32,8 @@ def draw(report: Report) -> Figure:
         _panel(ax, name, rows)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    figure.suptitle(f"{report.n:,} people: asked for and achieved", color=INK, fontsize=13)
+    title = f"{report.n:,} people: bars are what there is, lines what was asked for"
+    figure.suptitle(title, color=INK, fontsize=13)
     return figure
 
 
