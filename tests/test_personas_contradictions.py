@@ -112,6 +112,7 @@ def test_facts_that_are_not_told_are_named() -> None:
     text = "Ann Bell, thirty-four, keeps cows. She never finished school."
     row = {"name": "Ann Bell", **ROW, "income": 31_000.0, "smokes": False}
     assert in_words(untold(text, row)) == "job: farmer; income: 31000; smokes: no"
+    assert untold("She has a bachelor\u2019s degree.", {"education": "bachelor's degree"}) == {}
     assert untold("She earns 31,000 a year.", {"income": 31_000.0}) == {}
 
 

@@ -24,6 +24,7 @@ from daskagents.personas.facts import (
     number_of,
     role_of,
     shown,
+    straight,
 )
 
 #: People, animals and things of which an age or a job may be told beside those of the person.
@@ -50,8 +51,7 @@ _THEN = re.compile(
 #: How many words before are close.
 _CLOSE = 5
 
-_APOSTROPHE = r"['\u2019]"
-_IS = rf"(?:am|is|are|(?<=\bI){_APOSTROPHE}m|(?<=he){_APOSTROPHE}s|(?<=they){_APOSTROPHE}re)"
+_IS = r"(?:am|is|are|(?<=\bI)'m|(?<=he)'s|(?<=they)'re)"
 _SUBJECT = r"(?:I|he|she|they)"
 _AGES = [
     re.compile(rf"\b(?P<n>{NUMBER})[- ]?(?:years?|yrs?)[- ](?:old\b|of age\b)", re.IGNORECASE),
@@ -65,7 +65,7 @@ _AGES = [
 _DECADE = re.compile(
     rf"\b{_IS}\s+(?:now\s+|currently\s+)?in\s+(?:his|her|my|their)\s+"
     rf"(?:(?:early|mid|late)[- ])?(?P<tens>{'|'.join(ten[:-1] + 'ies' for ten in TENS)}"
-    rf"|[2-9]0{_APOSTROPHE}?s)\b",
+    rf"|[2-9]0'?s)\b",
     re.IGNORECASE,
 )
 _PERSON = re.compile(
@@ -108,7 +108,8 @@ def contradictions(
     []
     """
     facts = by_role(row)
-    text = _without_name(str(answer.get("background", "")), str(answer.get("name", "")))
+    text = straight(str(answer.get("background", "")))
+    text = _without_name(text, str(answer.get("name", "")))
     found = [*_in_fields(answer, facts)]
     if "age" in facts:
         found += _ages(text, facts["age"])

@@ -139,8 +139,14 @@ def untold(text: str, row: Mapping[str, Any]) -> dict[str, Any]:
     >>> untold("Ann, thirty-four, works on her farm.", {"age": 34, "sex": "female", "job": "clerk"})
     {'job': 'clerk'}
     """
+    text = straight(text)
     said = text.casefold()
     return {name: value for name, value in row.items() if not _tells(text, said, name, value)}
+
+
+def straight(text: str) -> str:
+    """Return a text with plain apostrophes, as rows have them."""
+    return text.replace("\u2019", "'")
 
 
 def _tells(text: str, said: str, column: str, value: Any) -> bool:
