@@ -12,6 +12,7 @@ from typing import Any
 
 import dask
 import pytest
+import unsynced  # noqa: F401
 from distributed import Client, LocalCluster
 from distributed.utils import get_mp_context
 from hypothesis import settings
@@ -39,7 +40,7 @@ def quick_workers() -> Iterator[None]:
     Those of programs that tests start are new ones, as they are for users.
     """
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        preloaded = ["distributed", "pandas", "xarray", "zarr", "daskagents.session"]
+        preloaded = ["distributed", "pandas", "xarray", "zarr", "daskagents.session", "unsynced"]
         get_mp_context().set_forkserver_preload(preloaded)
         yield
 
