@@ -62,6 +62,13 @@ def test_a_condition_on_an_unknown_field() -> None:
     one({"sex": SEX, "job": job}, "fields.job.given", "no field 'sx'; did you mean 'sex'?")
 
 
+def test_branches_of_an_unknown_field_are_looked_at_all_the_same() -> None:
+    branches = {"f": {"a": 1.5, "b": -0.5}, "m": {"a": 0.7}}
+    found = problems({"sex": SEX, "job": {"given": "sx", "proportions": branches}})
+    words = "no field 'sx'", "f.b: is -0.5", "m: the proportions add up to 0.7"
+    assert all(word in line for word, line in zip(words, found, strict=True)), found
+
+
 def test_a_condition_on_a_later_field() -> None:
     job = {"given": "sex", "proportions": {"f": {"a": 1}, "m": {"a": 1}}}
     one({"job": job, "sex": SEX}, "'sex' is a later field; move it above 'job'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,19 +188,21 @@ class _Fields:
         if node.is_scalar and node.value is not None:  # `country: Utopia`
             node = Node([(Node("constant"), node)], node.path, node.place, is_mapping=True)
         kind = self._kind(names, node)
-        if kind is None or not self._known(names, node):
+        if kind is None:
             return None
-        body = node.get(kind)
+        body, given = node.get(kind), node.get("given")
         assert body is not None
         bounds = {str(key): child for key, child in node.items() if key in BOUNDS}
         context = Context(names, self.kinds, self.problems, self.folder, bounds)
-        given = node.get("given")
+        wanted = [] if given is None else _texts(given)
+        known = self._known(names, node)
         if given is None:
-            read = READERS[kind]([body], context)
+            read = READERS[kind]([body], context) if known else None
             return None if read is None else Field(names, *read)
-        wanted = _texts(given)
-        cells = read_conditions(wanted, body, self.kinds, self.problems)
-        if cells is None:
+        cells = read_conditions(wanted, body, self.kinds, self.problems) if known else None
+        if cells is None:  # what its branches say is looked at all the same
+            for branch in _branches(body, len(wanted)) if kind != "name" else ():
+                READERS[kind]([branch], context)
             return None
         read = READERS[kind](cells[1], context)
         return None if read is None else Field(names, *read, cells[0])
@@ -276,6 +278,15 @@ class _Fields:
                     seen.add(following)
                     waiting.append([*way, following])
         return None
+
+
+def _branches(node: Node, depth: int) -> Iterator[Node]:
+    """Yield the branches of a field, below so many conditions, as far as there are any."""
+    if not depth:
+        yield node
+    elif node.is_mapping:
+        for _, child in node.value:
+            yield from _branches(child, depth - 1)
 
 
 def _names(key: Node) -> list[str]:
