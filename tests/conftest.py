@@ -35,11 +35,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_workers() -> Iterator[None]:
-    """Fork worker processes from one that has imported all: a third of the time of new ones.
+    """Fork workers from a process that has imported all, and let them be idle when they are.
 
-    Those of programs that tests start are new ones, as they are for users.
+    Those of programs that tests start are new processes, as they are for users.
     """
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    quiet = {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "200ms",
+    }
+    with dask.config.set(quiet):
         preloaded = ["distributed", "pandas", "xarray", "zarr", "daskagents.session", "unsynced"]
         get_mp_context().set_forkserver_preload(preloaded)
         yield

@@ -325,12 +325,12 @@ def test_the_scheduler_forgets_the_past(workflow: Any, client3: Client) -> None:
         return int(client3.run_on_scheduler(count_tasks))
 
     def watched(people: Any) -> Iterator[Any]:
-        for number, yielded in enumerate(islice(workflow(people), 100)):
+        for number, yielded in enumerate(islice(workflow(people), 60)):
             yield yielded
-            if number in (24, 99):  # right after a checkpoint: when all that is asked is there
+            if number in (24, 59):  # right after a checkpoint: when all that is asked is there
                 people._session.executor.gather(people._members.handles)
-                # about 50 to 100, once the scheduler has heard of all releases; 400 if kept
-                until(lambda: count() < 200)
+                # about 50 to 100, once the scheduler has heard of all releases; 240 if kept
+                until(lambda: count() < 160)
 
     da.run(watched, da.Population(Player, 40, block_size=10), client=client3, checkpoint_every=5)
     until(lambda: count() == 0)
