@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -164,14 +165,13 @@ class Shape:
 
     def _table(self) -> tuple[int, Floats]:
         """Return the first count of a Poisson distribution, and its cumulated probabilities."""
-        from scipy.special import gammaln
-
         wide = 40 * math.sqrt(self.a) + 60
         low, high = self.ends
         first = int(max(low, self.a - wide, 0.0))
         counts = np.arange(first, int(min(high, max(first, self.a) + wide)) + 1)
-        logs = counts * math.log(self.a) - self.a - gammaln(counts + 1.0)
-        return first, np.cumsum(np.exp(logs))
+        steps = np.cumsum(np.log(counts[1:]))  # of log(count!) from the first on
+        factorials = math.lgamma(first + 1) + np.concatenate([[0.0], steps])
+        return first, np.cumsum(np.exp(counts * math.log(self.a) - self.a - factorials))
 
     def expected(self) -> Floats:
         """Return values that are spread as the distribution is."""
@@ -180,8 +180,6 @@ class Shape:
 
 def _quantile(family: str, a: float, b: float, low: float, high: float, uniform: Floats) -> Any:
     """Return quantiles of a distribution that is cut off at its bounds."""
-    from scipy.special import ndtr, ndtri
-
     if family == "uniform":
         return low + uniform * (high - low)
     if family == "exponential":
@@ -194,8 +192,11 @@ def _quantile(family: str, a: float, b: float, low: float, high: float, uniform:
     sign = -1.0 if lower > 0 else 1.0
     if sign < 0:
         lower, upper = -upper, -lower
-    bottom, top = float(ndtr(lower)), float(ndtr(upper))
-    found = a + b * sign * ndtri(bottom + uniform * (top - bottom))
+    bottom, top = (math.erfc(-end / math.sqrt(2)) / 2 for end in (lower, upper))
+    shares = np.clip(bottom + uniform * (top - bottom), np.finfo(float).tiny, 1 - 2.0**-53)
+    # not SciPy, though it is faster: where it is installed, every process imports it with Dask
+    scores = map(NormalDist().inv_cdf, shares.ravel().tolist())
+    found = a + b * sign * np.fromiter(scores, float, shares.size).reshape(shares.shape)
     return np.exp(found) if family == "lognormal" else found
 
 
