@@ -12,6 +12,7 @@ import numpy as np
 from daskagents.annotations import own_annotations
 from daskagents.errors import AgentError, FieldError, UsageError
 from daskagents.fields import MISSING, Field, make_field
+from daskagents.mail import NO_MAIL
 from daskagents.message import Message
 from daskagents.models.base import Answer, Request
 from daskagents.models.prompt import parts, prompt
@@ -131,7 +132,7 @@ class Agent:
     _turns: tuple[Any, ...]
 
     def __init__(self, **values: Any) -> None:
-        self._host, self._row, self.id, self.env, self.inbox = None, 0, 0, NOWHERE, ()
+        self._host, self._row, self.id, self.env, self.inbox = None, 0, 0, NOWHERE, NO_MAIL
         self.rng = Draws(step_key(0, type(self).__name__, 0), _NOBODY).rng(0)
         for name, value in values.items():
             if name not in self.__fields__ or name == "_turns":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -199,8 +201,10 @@ def check_limit(mail: Mail, limit: int | None, name: str) -> None:
         )
 
 
-class Inbox(Sequence[Message]):
+class Inbox(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The messages that one agent got since it last replied, in order; made as they are read.
+
+    It is a sequence of `Message`. There are as many as agents, so it is made as quickly as can be.
 
     Attributes
     ----------
@@ -210,11 +214,10 @@ class Inbox(Sequence[Message]):
         What they said.
     """
 
-    __slots__ = ("_contents", "_senders", "_start", "_stop")
-
-    def __init__(self, senders: list[int], contents: list[Any], start: int, stop: int) -> None:
-        self._senders, self._contents = senders, contents
-        self._start, self._stop = start, stop
+    _senders: list[int]
+    _contents: list[Any]
+    _start: int
+    _stop: int
 
     @property
     def senders(self) -> list[int]:
@@ -246,6 +249,15 @@ class Inbox(Sequence[Message]):
     def __repr__(self) -> str:
         return f"<inbox of {len(self)} messages>"
 
+    __contains__ = Sequence.__contains__
+    __reversed__ = Sequence.__reversed__
+    index, count = Sequence.index, Sequence.count
+
+
+Sequence.register(Inbox)
+#: That of an agent to whom nobody has written.
+NO_MAIL: Final = Inbox([], [], 0, 0)
+
 
 class Inboxes:
     """What waits for the agents of a block that a step addresses.
@@ -267,14 +279,8 @@ class Inboxes:
     def rows(self) -> list[Any]:
         """Return the inbox of each agent."""
         senders, contents = self._mail.sender.tolist(), self._mail.contents()
-        found: list[Any] = [()] * len(self._ids)
-        full = np.flatnonzero(self.stops > self.starts)
-        places = zip(
-            full.tolist(), self.starts[full].tolist(), self.stops[full].tolist(), strict=True
-        )
-        for at, start, stop in places:
-            found[at] = Inbox(senders, contents, start, stop)
-        return found
+        starts, stops = self.starts.tolist(), self.stops.tolist()
+        return list(map(Inbox, repeat(senders), repeat(contents), starts, stops))
 
     def block(self) -> BlockInbox:
         """Return the inboxes as `reply_block` sees them."""

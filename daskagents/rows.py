@@ -22,6 +22,7 @@ from daskagents.errors import FieldError, UsageError
 from daskagents.fields import Field
 from daskagents.host import Host
 from daskagents.loop import Loop
+from daskagents.mail import NO_MAIL
 from daskagents.replied import Replied
 from daskagents.rng import Draws
 from daskagents.rowloop import row_loop
@@ -61,7 +62,7 @@ class Rows:
 
         def fresh() -> Agent:
             agent = cls.__new__(cls)
-            agent._host, agent.env, agent.inbox = host, env, ()
+            agent._host, agent.env, agent.inbox = host, env, NO_MAIL
             return agent
 
         inboxes: Iterable[Any] = () if host.inboxes is None else host.inboxes.rows()
@@ -94,7 +95,7 @@ class Rows:
         host, method, cls, cheap = self.host, self.method, self.host.charter.cls, self.cheap
         each = self.messages if isinstance(self.messages, list) else None
         width, ledger, keys = len(cheap), host.ledger, self.keys
-        inboxes = [()] * self.n if host.inboxes is None else host.inboxes.rows()
+        inboxes = [NO_MAIL] * self.n if host.inboxes is None else host.inboxes.rows()
         key_of = (lambda at: None) if keys is None else keys.__getitem__
         done, told = 0, time.monotonic()
 

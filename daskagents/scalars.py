@@ -47,6 +47,8 @@ class Number(Codec[Plain]):
         """Return all values coerced at once, if NumPy can."""
         if not types <= self.takes:
             return None
+        if types <= self.exact and self.dtype.kind != "i":  # only ints may be too large
+            return values
         try:
             array = np.array(values, self.dtype)
         except OverflowError:

@@ -20,6 +20,7 @@ from daskagents.errors import FieldError, UsageError
 from daskagents.group import Group, member_class
 from daskagents.host import Host
 from daskagents.loop import Loop
+from daskagents.mail import NO_MAIL
 from daskagents.message import Message
 from daskagents.replied import Replied
 from daskagents.rng import Draws
@@ -163,7 +164,7 @@ class Scenes(Rows):
             agent = new(cls)
             agent.id, agent._row, agent._host, agent.rng = ids[row], row, host, draws.rng(row)
             agent.env = NOWHERE if host.ledger is None else host.view(at, row - first)
-            agent.inbox = () if inboxes is None else inboxes[row]
+            agent.inbox = NO_MAIL if inboxes is None else inboxes[row]
             state = agent.__dict__
             for name, column in pairs:
                 state[name] = column[row]

@@ -111,7 +111,7 @@ class Gossip(da.Agent):
 
     def reply(self, message: da.Message) -> Any:
         self.heard += len(self.inbox)
-        total = sum(c for c in self.inbox.contents if isinstance(c, float)) if self.inbox else 0.0
+        total = sum(c for c in self.inbox.contents if isinstance(c, float))
         for _ in range(self.rng.randint(0, 3)):
             self.send(self.rng.randint(0, 119), self.rng.random())
         if self.id % 40 == 7:
@@ -196,7 +196,7 @@ class Rows(da.Agent):
     score: float = 0.0
 
     def reply(self, message: da.Message) -> Any:
-        self.score += sum(self.inbox.contents) if self.inbox else 0.0
+        self.score += sum(self.inbox.contents)
         self.send((self.id * 3 + 1) % 50, self.score + self.id)
         if self.id % 4 == 0:
             self.send(0, 1.0)
