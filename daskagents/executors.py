@@ -368,11 +368,14 @@ async def _wait_awhile(futures: list[Future]) -> None:
     waits: results would stay on the cluster until Python looks for cycles.
     """
     waiting = asyncio.ensure_future(wait_for_all(futures))
-    await asyncio.wait({waiting}, timeout=_PATIENCE)
-    if not waiting.done():
+    # whatever becomes of it after an interrupt is nobody's any more, and no complaint of asyncio's
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait({waiting}, timeout=_PATIENCE)
+        if waiting.done():
+            waiting.result()
+    finally:
         waiting.cancel()
-        return
-    waiting.result()
 
 
 def _forget_groups(dask_scheduler: Any) -> None:

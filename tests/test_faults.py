@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -24,7 +25,7 @@ from distributed import Client, LocalCluster
 from worlds import Player, Waiter, asking, drawn, events, game, reading, rounds_closed, same, until
 
 import daskagents as da
-from daskagents import models, testing
+from daskagents import executors, models, testing
 from daskagents.errors import RunError
 
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -348,6 +349,31 @@ def test_what_a_run_waited_for_is_let_go_at_once(
         until(lambda: client3.run_on_scheduler(count_tasks) == 0)
     finally:
         gc.enable()
+
+
+def test_a_wait_that_is_interrupted_is_not_complained_of_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complaints: list[Any] = []
+
+    async def fail(futures: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        raise ValueError
+
+    async def interrupt() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+        waiting = asyncio.ensure_future(executors._wait_awhile([]))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+    monkeypatch.setattr(executors, "wait_for_all", fail)
+    asyncio.run(interrupt())
+    assert not complaints
 
 
 # Folders

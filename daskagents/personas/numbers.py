@@ -193,6 +193,8 @@ def _quantile(family: str, a: float, b: float, low: float, high: float, uniform:
     if sign < 0:
         lower, upper = -upper, -lower
     bottom, top = (math.erfc(-end / math.sqrt(2)) / 2 for end in (lower, upper))
+    if not top > 1e-300:  # as good as nothing: there are no such quantiles
+        return np.full(uniform.shape, np.nan)
     shares = np.clip(bottom + uniform * (top - bottom), np.finfo(float).tiny, 1 - 2.0**-53)
     # not SciPy, though it is faster: where it is installed, every process imports it with Dask
     scores = map(NormalDist().inv_cdf, shares.ravel().tolist())
