@@ -141,3 +141,16 @@ def test_the_same_error_for_somebody_else(sent: bool) -> None:
         assert str(other) == str(error)
         assert vars(other) == {**vars(error), "usage": Usage(2)}
         assert error.usage != Usage(2)
+
+
+def test_the_same_error_of_a_class_that_is_made_from_something_else() -> None:
+    class CodedError(ModelError):
+        def __new__(cls, code: int, *, where: str) -> CodedError:
+            return super().__new__(cls, code)
+
+        def __init__(self, code: int, *, where: str) -> None:
+            super().__init__(f"code {code} {where}")
+
+    other = alike(CodedError(3, where="there"), Usage(2))
+    assert str(other) == "code 3 there"
+    assert other.usage == Usage(2)

@@ -278,7 +278,10 @@ def sound(answers: list[Answer | BaseException]) -> list[Answer | ModelError]:
 def alike(error: ModelError, usage: Usage) -> ModelError:
     """Return the same error for somebody else, with another usage."""
     # not copy.copy: once Dask has sent an error of this class, tblib makes copies that share a dict
-    other = type(error).__new__(type(error), *error.args)
+    try:
+        other = type(error).__new__(type(error), *error.args)
+    except TypeError:  # a user's own error, made from something else than its text
+        other = ModelError()
     other.args = error.args
     other.__dict__.update(error.__dict__)
     other.usage = usage
