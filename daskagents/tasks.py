@@ -48,7 +48,7 @@ from daskagents.sealing import charter_of, unseal_once
 from daskagents.step import run_step
 from daskagents.usage import Tally, read_tally
 
-#: Why a step is not begun.
+#: Why a step is not begun, or not ended.
 STOPPED = "the run that this step belongs to has stopped"
 #: A packed mask of a block's rows, a slice of them, or None for all.
 Mask = NDArray[np.uint8] | slice | None
@@ -281,7 +281,7 @@ def _run_apart(
 
 
 def _check_stopped(topic: str) -> None:
-    """Raise a `RunError` if a run has stopped."""
+    """Raise a `RunError` if a run has stopped, one that workers do not write of."""
     if topic in _stopped:
         raise RunError(STOPPED)
 
@@ -317,8 +317,7 @@ class _Lanes:
     def run_each(self, one: Callable[[int], Awaitable[None]], rows: Iterator[int]) -> None:
         """Run ``one(row)`` for every row, as `Loop.run_each` does."""
         self.loop.run_each(one, (row for row in rows if self.topic not in _stopped))
-        if self.topic in _stopped:
-            raise RunError("the run that these agents belong to has stopped")
+        _check_stopped(self.topic)
 
 
 def stop(topic: str) -> None:

@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -15,10 +16,16 @@ from distributed import Client, LocalCluster
 from worlds import Player, Waiter, asking, drawn, game, group, rounds_closed, same, until
 
 import daskagents as da
-from daskagents import models
-from daskagents.cluster import _guarded, check_main_guard, connect, current_client
+from daskagents import models, tasks
+from daskagents.cluster import (
+    _guarded,
+    check_main_guard,
+    connect,
+    current_client,
+    prepare_workers,
+)
 from daskagents.columns import Plain, Texts, compact_strings, ragged_strings
-from daskagents.errors import UsageError
+from daskagents.errors import RunError, UsageError
 
 HERE = Path(__file__).parent
 PATH = os.pathsep.join([str(HERE.parent), str(HERE)])
@@ -237,3 +244,34 @@ def test_the_guard_is_found_by_its_place(tmp_path: Path) -> None:
 )
 def test_dask_knows_the_size_of_columns(column: Plain | Texts) -> None:
     assert column.nbytes <= sizeof(column) <= column.nbytes + 200
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_workers_do_not_write_of_steps_that_were_stopped(begun: bool, tmp_path: Path) -> None:
+    written: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("distributed.worker")
+    logger.addHandler(handler)
+    try:
+        with Client(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as c:
+            prepare_workers(c)
+            failing = c.submit(_stop_within if begun else _stop_before, str(tmp_path), pure=False)
+            assert isinstance(failing.exception(timeout=30), RunError)
+    finally:
+        logger.removeHandler(handler)
+    assert written == []
+
+
+def _stop_before(topic: str) -> None:
+    tasks.stop(topic)
+    tasks._check_stopped(topic)
+
+
+def _stop_within(topic: str) -> None:
+    async def one(row: int) -> None:
+        tasks.stop(topic)
+
+    tasks._Lanes(tasks._loop(), topic).run_each(one, iter(range(10)))
