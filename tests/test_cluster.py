@@ -249,7 +249,7 @@ def test_dask_knows_the_size_of_columns(column: Plain | Texts) -> None:
 @pytest.mark.parametrize("begun", [False, True])
 def test_workers_do_not_write_of_steps_that_were_stopped(begun: bool, tmp_path: Path) -> None:
     written: list[str] = []
-    handler = logging.Handler()
+    handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("distributed.worker")
     logger.addHandler(handler)
