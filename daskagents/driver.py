@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
-from distributed import CancelledError
-from distributed.scheduler import KilledWorker
 
 from daskagents import tasks
+from daskagents.ending import plain_errors, status_after
 from daskagents.environments.base import Environment, start_of
 from daskagents.errors import (
-    BudgetError,
     DaskAgentsError,
     FolderError,
     NotStoredError,
@@ -24,8 +22,8 @@ from daskagents.errors import (
     RunError,
 )
 from daskagents.executors import Executor
+from daskagents.folding import Folding
 from daskagents.journal.attempt import Journaling
-from daskagents.journal.segments import journal_of, pack
 from daskagents.members import Members, Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
@@ -52,8 +50,6 @@ Heed = Callable[[int, float, list[tuple[Step, list[Part]]]], None]
 
 #: Rounds that a workflow may be ahead of the cluster.
 AHEAD = 8
-#: Seconds between two looks at rounds whose window is not full.
-FOLD_EVERY = 1.0
 
 _log = logging.getLogger("daskagents")
 
@@ -121,11 +117,10 @@ class Driver:
         self._models: set[str] = set(before.get("models", ()))
         self._alive: list[int] = before.get("alive", [])
         self._unsaid = [(number, read_tally(said)) for number, said in before.get("unsaid", ())]
-        self._unpacked: list[tuple[int, dict[int, str]]] = []
-        self._folding: list[Any] | None = None
+        self._folding = Folding(executor, store, self.rounds, self.session.token)
         self._loaded: list[str] = []
         self._warned = False
-        self._folded = self._closed_at = self._started = self._cut_at = time.monotonic()
+        self._closed_at = self._started = self._cut_at = time.monotonic()
 
     def read(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
         """Compute what somebody reads, and write it down before it is handed over.
@@ -147,7 +142,7 @@ class Driver:
     def drive(self, workflow: Workflow, bound: Any) -> None:
         """Run the workflow to its end, and write down how it ended."""
         try:
-            with running(self.session), _plain_errors(self.executor, self.store):
+            with running(self.session), plain_errors(self.executor, self.store):
                 with writing(self.store.folder):
                     self._join(bound)
                 with closing(cast(_Rounds, workflow(*bound.args, **bound.kwargs))) as generator:
@@ -166,7 +161,7 @@ class Driver:
                 raise OlderError from error
             # asked for fewer rounds, a run that was done has not failed
             unharmed = self._was_done and self.session.retracing
-            self._give_up("done" if unharmed else _status_after(error))
+            self._give_up("done" if unharmed else status_after(error))
             raise
         finally:
             self.session.close()
@@ -312,14 +307,14 @@ class Driver:
         remove({str(part.piece) for part in parts} - paths(sources))
         said = {name: value.data for name, value in values.items()}
         self.store.note("round", round=record.number, values=said, direct=record.direct(), **own)
-        self._unpacked += [
+        self._folding.unpacked += [
             (step.number, self._accepted(step))
             for step in record.steps
             if any(part.attempt for part in step.results or ())
             or (self.past is not None and step.members.journaled)
         ]
         self.session.lazies.let_go(record.number)
-        self._fold()
+        self._folding.look()
 
     def _warn_of_lost(self, parts: list[Part]) -> None:
         """Say once in a run that messages go to agents that do not exist."""
@@ -356,41 +351,6 @@ class Driver:
                 value = Value(("model",), numbers, {"model": models})
                 self.rounds.add_value(f"{name}_by_model", value, number)
         self._unsaid.clear()
-
-    def _fold(self) -> None:
-        """Write closed rounds into the results, one batch at a time."""
-        if self._folding is not None:
-            if not self.executor.done(self._folding):
-                return
-            self._finish_fold()
-        now = time.monotonic()
-        due = now - self._folded > FOLD_EVERY
-        if due:
-            self.rounds.write_values()
-            self._folded = now
-        if due or self.rounds.full():
-            self._start_fold()
-
-    def _start_fold(self, *, last: bool = False) -> None:
-        folds = self.rounds.folds(last=last)
-        if self.store.shared:
-            name = f"fold-{self.session.token}-{self.rounds.closed}-{time.monotonic_ns()}"
-            self._folding = self.executor.submit(plan_each(name, fold, [(f,) for f in folds]))
-        else:
-            self._folding = []
-            for task in folds:
-                fold(task)
-        journal = journal_of(self.store.folder)
-        rows = [(journal, step, accepted) for step, accepted in self._unpacked]
-        self._unpacked = []
-        if rows:
-            name = f"pack-{self.session.token}-{self.rounds.closed}-{time.monotonic_ns()}"
-            self._folding += self.executor.submit(plan_each(name, pack, rows))
-
-    def _finish_fold(self) -> None:
-        self.executor.gather(self._folding or [])
-        self._folding = None
-        remove(self.rounds.folded())
 
     def _checkpoint(self, *, last: bool = False) -> None:
         """Write all blocks, and go on from what was written, so that the past can be let go."""
@@ -438,11 +398,7 @@ class Driver:
 
     def _make_resumable(self) -> None:
         """Bring all rounds into the results, and write down what a run needs that goes on."""
-        if self._folding is not None:
-            self._finish_fold()
-        self.rounds.write_values()
-        self._start_fold(last=True)
-        self._finish_fold()
+        self._folding.all()
         state = {
             "round": self.yielded,
             "steps": self.session.count,
@@ -470,11 +426,7 @@ class Driver:
         changed = self.session.steps or self._last_cut < max(self.yielded, 1)
         if changed and not self.store.temporary:
             self._checkpoint(last=True)
-        if self._folding is not None:
-            self._finish_fold()
-        self.rounds.write_values()
-        self._start_fold(last=True)
-        self._finish_fold()
+        self._folding.all()
         self.rounds.finish()
         self.store.bring_results()
         self.store.remove_pieces()
@@ -511,7 +463,7 @@ class Driver:
             handles = [h for pair in every for m in pair if m is not None for h in m.handles]
             handles += [handle for s in steps for handle in s.bundles]
             self.executor.cancel([h for h in handles if h is not None and h is not LOST])
-            self.executor.gather(self._folding or [])
+            self.executor.gather(self._folding.under_way or [])
 
     def _told(self) -> list[dict[str, Any]]:
         """Return what each model took at each endpoint, for ``run.json``."""
@@ -551,32 +503,3 @@ def _nested(keys: Any, values: Iterator[Any]) -> Any:
 def _known(numbers: dict[str, Any]) -> dict[str, Any]:
     """Return numbers as JSON has them: None for NaN."""
     return {name: None if number != number else number for name, number in numbers.items()}
-
-
-def _status_after(error: BaseException) -> str:
-    """Return how a run has ended that ended so."""
-    if isinstance(error, BudgetError):
-        return "out of budget"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-@contextmanager
-def _plain_errors(executor: Executor, store: Store) -> Iterator[None]:
-    """Say what Dask's errors mean for a run."""
-    try:
-        yield
-    except KilledWorker as error:
-        raise RunError(
-            f"a block of agents was lost with {error.allowed_failures + 1} workers, one after"
-            " another; see the workers' logs for why they died (memory, most often)"
-        ) from error
-    except CancelledError as error:
-        # a future made while the client tries to connect again is cancelled without a reason
-        lost = "connection-lost" in str(error) or not executor.connected()
-        hint = "" if store.temporary else f"; go on: daskagents resume {store.folder}"
-        raise RunError(
-            f"the connection to the Dask scheduler was lost{hint}"
-            if lost
-            else "agents were lost with their worker, and can be made again only where all workers"
-            f" see the run directory; give an `out` that they share ({error})"
-        ) from error
