@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from daskagents.errors import UsageError
-from daskagents.opened import OpenRun, open_run
+from daskagents.rounds import open_rounds
+from daskagents.store import read_about
+
+if TYPE_CHECKING:
+    from daskagents.opened import OpenRun
 
 #: What pictures take as results.
-Source = xr.Dataset | OpenRun | str | os.PathLike[str]
+Source: TypeAlias = "xr.Dataset | OpenRun | str | os.PathLike[str]"
 
 
 @dataclass(frozen=True)
@@ -88,13 +94,16 @@ def dataset_of(results: Source) -> xr.Dataset:
     if isinstance(results, xr.Dataset):
         return results
     if isinstance(results, str | os.PathLike):
-        results = open_run(results)
-    if not isinstance(results, OpenRun):
+        folder = Path(results).expanduser().absolute()
+        read_about(folder)
+        return open_rounds(folder)
+    found = getattr(results, "results", None)
+    if not isinstance(found, xr.Dataset):
         raise UsageError(
             "a picture is made of what da.run returned, of a run that is open, or of the path of"
             f" a run directory, not of a {type(results).__name__}"
         )
-    return results.results
+    return found
 
 
 def numeric(results: xr.Dataset) -> list[str]:
