@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -59,7 +63,7 @@ def read_frames(data: bytes) -> tuple[list[Frame], list[Damage]]:
     """
     frames, damages, at = list[Frame](), list[Damage](), 0
     while at < len(data):
-        found = _frame_at(data, at)
+        found = frame_at(data, at)
         if found is None:
             start, at = at, _next_frame(data, at + 1)
             damages.append(Damage(start, at, at == len(data)))
@@ -69,7 +73,42 @@ def read_frames(data: bytes) -> tuple[list[Frame], list[Damage]]:
     return frames, damages
 
 
-def _frame_at(data: bytes, at: int) -> Frame | None:
+def skim_frames(data: bytes | mmap) -> Iterator[tuple[int, int]]:
+    """Yield where frames begin and end, without a look at what is in them.
+
+    Examples
+    --------
+    >>> list(skim_frames(frame(b"one") + frame(b"three")))
+    [(0, 11), (11, 24)]
+    """
+    at = 0
+    while at < len(data):
+        length = _HEAD.unpack_from(data, at)[0] if at + _HEAD.size <= len(data) else 0
+        end = at + _HEAD.size + length
+        if 0 < length <= _LARGEST and end <= len(data):
+            yield at, end
+            at = end
+        else:  # damaged, or torn
+            at = _next_frame(data, at + 1)
+
+
+def payload_at(data: bytes | mmap, at: int, size: int) -> bytes:
+    """Return the first bytes of the payload of a frame, which need not be whole."""
+    return data[at + _HEAD.size : at + _HEAD.size + size]
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[bytes | mmap]:
+    """Give the bytes of a file, read as they are looked at."""
+    with path.open("rb") as file:
+        if not file.read(1):  # an empty file cannot be mapped
+            yield b""
+            return
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            yield data
+
+
+def frame_at(data: bytes | mmap, at: int) -> Frame | None:
     """Return the frame that begins somewhere; None where none does."""
     if at + _HEAD.size > len(data):
         return None
@@ -82,8 +121,8 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
     return Frame(at, end, payload) if crc32(payload) == check else None
 
 
-def _next_frame(data: bytes, at: int) -> int:
+def _next_frame(data: bytes | mmap, at: int) -> int:
     """Return where the next frame begins; the end where there is none."""
-    while at < len(data) and _frame_at(data, at) is None:
+    while at < len(data) and frame_at(data, at) is None:
         at += 1
     return at

@@ -23,7 +23,8 @@ from daskagents.journal.segments import (
     read_packed,
     steps_of,
 )
-from daskagents.journal.texts import read_texts, text_of
+from daskagents.journal.texts import read_texts
+from daskagents.journal.turns import add_turns, turns_of
 from daskagents.message import Message
 from daskagents.usage import Usage
 
@@ -171,11 +172,6 @@ def _row(one: Noted, texts: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def turns_of(chat: Chat, texts: dict[str, str]) -> list[Message]:
-    """Return the messages of a request; a text that cannot be read any more says so."""
-    return [Message(text_of(text, texts), role, name) for role, name, text in chat.asked.turns]
-
-
 def conversation_of(folder: Path, agent: int, population: str | None) -> list[Message]:
     """Return what one agent was asked and what it was answered, in order, without repetitions."""
     texts = read_texts(journal_of(folder))
@@ -185,21 +181,10 @@ def conversation_of(folder: Path, agent: int, population: str | None) -> list[Me
         if population is not None and one.head.population != population:
             continue
         names.add(one.head.population)
-        turns = [turn for turn in turns_of(one.chat, texts) if turn.role != "system"]
-        if isinstance(one.chat, Entry):
-            turns.append(Message(one.chat.text, "assistant"))
-        found += turns[_known(found, turns) :]
+        add_turns(found, one.chat, texts)
     if len(names) > 1:
         raise UsageError(
             f"agent {agent} is in several populations: {', '.join(sorted(names))}; say which:"
             " conversation(agent=..., population=...)"
         )
     return found
-
-
-def _known(found: list[Message], turns: list[Message]) -> int:
-    """Return how many turns a conversation ends with already: what an agent remembers is sent."""
-    for length in range(min(len(found), len(turns)), 0, -1):
-        if found[-length:] == turns[:length]:
-            return length
-    return 0

@@ -7,10 +7,11 @@ import threading
 import uuid
 import zlib
 from collections import OrderedDict
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
-from daskagents.journal.frames import frame, read_frames
+from daskagents.journal.frames import frame, frame_at, mapped, payload_at, read_frames, skim_frames
 
 #: Texts shorter than this stand in the entries themselves.
 SHORT = 40
@@ -78,14 +79,35 @@ def read_texts(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted((folder / "texts").glob("*")):
         for each in read_frames(path.read_bytes())[0]:
-            digest, how, kept = each.payload[:_SIZE], each.payload[_SIZE : _SIZE + 1], each.payload
-            data = kept[_SIZE + 1 :]
-            data = zlib.decompress(data) if how == _ZLIB else data
-            found[_MARK + digest.hex()] = data.decode("utf-8", "surrogatepass")
+            found[_MARK + each.payload[:_SIZE].hex()] = _unpack(each.payload)
     return found
 
 
-def text_of(reference: str, texts: dict[str, str]) -> str:
+def pick_texts(folder: Path, wanted: Collection[str]) -> dict[str, str]:
+    """Read some long texts of a journal, by reference; those that are damaged are left out."""
+    digests = {bytes.fromhex(ref.removeprefix(_MARK)) for ref in wanted if ref.startswith(_MARK)}
+    found: dict[str, str] = {}
+    for path in sorted((folder / "texts").glob("*")) if digests else ():
+        with mapped(path) as data:
+            for start, _ in skim_frames(data):
+                digest = payload_at(data, start, _SIZE)
+                whole = frame_at(data, start) if digest in digests else None
+                if whole is not None:
+                    found[_MARK + digest.hex()] = _unpack(whole.payload)
+                    digests.discard(digest)
+        if not digests:
+            break
+    return found
+
+
+def _unpack(payload: bytes) -> str:
+    """Return the text that stands in a frame, behind its digest."""
+    how, data = payload[_SIZE : _SIZE + 1], payload[_SIZE + 1 :]
+    data = zlib.decompress(data) if how == _ZLIB else data
+    return data.decode("utf-8", "surrogatepass")
+
+
+def text_of(reference: str, texts: Mapping[str, str]) -> str:
     """Return the text that an entry has or refers to; one that is lost says so."""
     if not reference.startswith(_MARK):
         return reference
