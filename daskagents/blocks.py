@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from daskagents.block import Block
 from daskagents.columns import Column, Plain, Texts, compact_strings, from_arrays
 from daskagents.errors import FolderError
+from daskagents.flat import read_flat, write_flat
 from daskagents.mail import Mail
 
 _DIMS = {"values": "agent", "codes": "agent", "mask": "agent", "offsets": "offset", "data": "byte"}
@@ -34,26 +32,15 @@ def write(block: Block, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     arrays = {
-        name if part == "values" else f"{name}.{part}": (name, part, array)
+        name if part == "values" else f"{name}.{part}": (_dimension(name, part), array)
         for name, column in block.columns.items()
         for part, array in column.arrays().items()
     }
+    about: dict[str, Any] = {"first": block.first, "agents": block.n}
     if block.mail is not None:
         arrays |= _mail_arrays(block.mail)
-    checks = {key: _check(array) for key, (_, _, array) in arrays.items()}
-    about: dict[str, Any] = {"first": block.first, "agents": block.n, "crc32": checks}
-    if block.mail is not None:
         about["messages"] = block.mail.kind
-    group = zarr.create_group(draft, attributes=about)
-    for key, (name, part, array) in arrays.items():
-        group.create_array(
-            key,
-            data=array,
-            chunks=(max(1, len(array)),),
-            compressors=None,
-            # every text has a length of its own, so its dimensions are its own too
-            dimension_names=[_dimension(name, part)],
-        )
+    write_flat(draft, arrays, about)
     try:
         draft.rename(path)
     except OSError:  # another attempt was first; it wrote the same
@@ -62,17 +49,18 @@ def write(block: Block, path: Path) -> None:
             raise
 
 
-def _mail_arrays(mail: Mail) -> dict[str, tuple[str, str, NDArray[Any]]]:
-    """Return what waits in inboxes as arrays: its name on disk, of which column, which part."""
+def _mail_arrays(mail: Mail) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Return what waits in inboxes as arrays: the name on disk, the dimension and the values."""
     columns = {"to": Plain(mail.to), "sender": Plain(mail.sender), "content": mail.content}
     return {
-        f"{_MAIL}{name}.{part}": (f"{_MAIL}{name}", part, array)
+        f"{_MAIL}{name}.{part}": (_dimension(f"{_MAIL}{name}", part), array)
         for name, column in columns.items()
         for part, array in column.arrays().items()
     }
 
 
 def _dimension(name: str, part: str) -> str:
+    """Return what an array is along; every text has a length of its own, so a dimension too."""
     if _DIMS[part] != "agent":
         return f"{name}.{part}"
     return "message" if name.startswith(_MAIL) else "agent"
@@ -104,21 +92,14 @@ def readable(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> Block:
     try:
-        group = zarr.open_group(path, mode="r")
+        found, arrays = read_flat(path)
     except FileNotFoundError:
         raise FolderError(f"{path} holds no block of agents") from None
-    checks: Any = group.attrs.get("crc32", {})
     parts: dict[str, dict[str, NDArray[Any]]] = {}
-    for key, array in group.arrays():
+    for key, array in arrays.items():
         name, _, part = key.partition(".")
-        values = np.asarray(array[:])
-        if checks.get(key) != _check(values):
-            raise FolderError(f"{path / key} is damaged; restore it from a copy")
-        parts.setdefault(name, {})[part or "values"] = values
-    if len(checks) > sum(map(len, parts.values())):
-        raise FolderError(f"{path} is damaged: some of its arrays are gone")
+        parts.setdefault(name, {})[part or "values"] = array
     columns = {name: from_arrays(arrays) for name, arrays in parts.items()}
-    found: Any = group.attrs
     mail = None
     if "messages" in found:
         to, sender, content = (
@@ -126,11 +107,6 @@ def _read(path: Path) -> Block:
         )
         mail = Mail(to.arrays()["values"], sender.arrays()["values"], found["messages"], content)
     return Block(int(found["first"]), int(found["agents"]), columns, mail=mail)
-
-
-def _check(array: NDArray[Any]) -> int:
-    """Return the checksum of an array's values."""
-    return crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
 
 
 def text_column(values: NDArray[Any]) -> Texts:
