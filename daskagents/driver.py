@@ -32,11 +32,11 @@ from daskagents.pacing import Every, Pace
 from daskagents.past import LOST, write_checkpoint
 from daskagents.plan import plan_each
 from daskagents.population import Population
-from daskagents.progress import Snapshot
 from daskagents.reads import AGAIN
 from daskagents.record import Record
 from daskagents.rounds import Rounds, add_alive, fold, paths, remove
 from daskagents.session import Session, running
+from daskagents.snapshot import Snapshot, heard_of
 from daskagents.store import Store
 from daskagents.tasks import Part, writing
 from daskagents.usage import Tally, Usage, read_tally
@@ -474,15 +474,20 @@ class Driver:
 
     def snapshot(self) -> Snapshot:
         """Say how far the run is."""
-        live = list(self.session.live.values())
-        usage = sum((u for _, _, u in live), self.usage.total)
+        session, closed, total = self.session, self.rounds.closed, self.usage.total
+        rounds = [*(record.steps for record in list(self.pending)), list(session.steps)]
+        usual = self.replies / max(closed, 1)
+        heard = heard_of(rounds, session.live.copy(), session._parts_heard.copy(), usual)
         return Snapshot(
-            self.rounds.closed,
-            self.replies + sum(done for done, _, _ in live),
-            usage.calls,
-            usage.tokens,
-            self.n_failed + sum(failed for _, failed, _ in live),
+            closed,
+            self.replies + heard.replies,
+            total.calls + heard.calls,
+            total.tokens + heard.tokens,
+            self.n_failed + heard.failed,
             time.monotonic() - self._started,
+            total.cost + heard.cost,
+            closed + heard.parts,
+            {} if session.budget is None else session.budget.limits,
         )
 
 

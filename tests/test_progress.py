@@ -1,18 +1,22 @@
 import io
 import sys
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 from distributed import Client
+from hypothesis import given
+from hypothesis import strategies as st
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from worlds import Waiter, until
 
 import daskagents as da
-from daskagents import models
+from daskagents import models, progress
 from daskagents.driver import Driver
+from daskagents.outlook import Outlook, Recent
 from daskagents.progress import Progress, Snapshot
 
 
@@ -33,6 +37,46 @@ def test_the_line_says_what_is_known() -> None:
     assert Snapshot(0, 0, 0, 0, 0, 0.0).line() == "round 0 · 0 replies · 0/s · 0 s"
 
 
+def test_the_line_says_what_is_spent_of_what() -> None:
+    limits = {"cost": 5.0, "tokens": 1e6}
+    paid = Snapshot(1, 10, 20, 3000, 0, 400.0, 0.42, 1.5, limits, "paused")
+    assert paid.line(2, 0.5, 9000).startswith("paused · round 1/2 · 10 replies · 0.5/s · 20 calls")
+    assert "3,000 of 1,000,000 tokens · cost 0.42 of 5.00 · 7 min · about 2.5 h" in paid.line(
+        2, 1, 9e3
+    )
+    unknown = Snapshot(1, 10, 20, 30, 0, 1.0, float("nan"))
+    assert "cost" not in unknown.line()
+    assert "cost not known of 5.00" in Snapshot(1, 1, 1, 1, 0, 1.0, float("nan"), 1, limits).line()
+
+
+@given(
+    st.floats(0.1, 1e6), st.floats(0.2, 30), st.lists(st.floats(0.2, 20), min_size=1, max_size=50)
+)
+def test_what_grows_evenly_has_that_rate(rate: float, horizon: float, steps: list[float]) -> None:
+    recent, now = Recent(horizon, 3.0), 0.0
+    recent.see(now, 0.0)
+    for step in steps:
+        now += step
+        recent.see(now, rate * now)
+    assert recent.rate() == pytest.approx(rate)
+
+
+def test_the_rate_is_of_the_last_seconds_and_the_time_left_of_the_last_rounds() -> None:
+    outlook = Outlook(100)
+    assert (outlook.rate, outlook.left) == (None, None)
+    for second in range(100):  # ten slow rounds, and then one each second
+        at = second / 6 if second < 60 else second - 50
+        outlook.see(Snapshot(int(at), int(100 * at), 0, 0, 0, second, at=at))
+    assert outlook.rate == pytest.approx(100, rel=0.05)
+    assert outlook.left == pytest.approx(51, rel=0.05)
+    outlook.see(Snapshot(49, 4900, 0, 0, 0, 100, at=49, state="paused"))
+    assert outlook.left is None
+    outlook = Outlook(4)
+    for second in range(0, 2000, 5):  # rounds that take long count part by part
+        outlook.see(Snapshot(second // 1000, 0, 0, 0, 0, second, at=second / 1000))
+    assert outlook.left == pytest.approx(2000, rel=0.01)
+
+
 @pytest.mark.parametrize("show", [True, False, None])
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_shown_in_a_terminal_or_when_asked_for(
@@ -50,6 +94,34 @@ def test_rounds_that_are_no_number_are_not_shown(monkeypatch: pytest.MonkeyPatch
         with Progress(snapshot, True, rounds):
             pass
     assert "round 3/" not in written.getvalue()
+
+
+def test_a_terminal_has_a_bar_or_a_spinner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for rounds, columns, bar in ((5, "120", True), (None, "120", False), (5, "40", False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr(sys, "stderr", written := Terminal())
+        with Progress(snapshot, True, rounds):
+            pass
+        assert ("━" in written.getvalue()) == bar
+        spun = set(written.getvalue()) & set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+        assert bool(spun) == (rounds is None)
+        assert "2 failed" in written.getvalue()
+
+
+def test_a_file_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_LOG_EVERY", 0.01)
+    monkeypatch.setattr(sys, "stderr", written := io.StringIO())
+    looked = Event()
+
+    def look() -> Snapshot:
+        looked.set()
+        return snapshot()
+
+    with Progress(look, True, 5):
+        assert looked.wait(30)
+    lines = written.getvalue().splitlines()
+    assert len(lines) > 1 and all(line.startswith("round 3/5 · 12,000 replies") for line in lines)
 
 
 #: A round lasts until somebody has looked how far it is, where anybody does.
@@ -92,6 +164,7 @@ def played(*cells: tuple[bool | None, int | None]) -> list[list[dict[str, str]]]
 def test_a_notebook_shows_a_bar_that_moves() -> None:
     bar, bare, nothing = played((None, 3), (True, None), (False, 3))
     assert all('max="3"></progress>' in page["text/html"] for page in bar)
+    assert "<b>100 %</b>" in bar[-1]["text/html"]
     lines = [page["text/plain"].partition(" ·")[0] for page in bar]
     assert lines[0] == "round 0/3" and lines[-1] == "round 3/3"
     assert len(set(lines)) > 2  # also while the cell was at work
@@ -138,12 +211,15 @@ def test_the_line_moves_while_agents_wait(client1: Client, monkeypatch: pytest.M
 
     monkeypatch.setattr(Driver, "_join", watched)
     people = da.Population(Later, 400, block_size=200)
-    result = da.run(waits, people, model=models.Dummy(latency=0.3, answer="1"), client=client1)
+    model, budget = models.Dummy(latency=0.3, answer="1"), da.Budget(calls=10_000)
+    result = da.run(waits, people, model=model, client=client1, budget=budget)
     calls = np.array([s.calls for s in seen])
     assert (np.diff(calls) >= 0).all()
     assert seen[-1].rounds == 0 and 0 < seen[-1].replies < 400 and seen[-1].calls > 0
+    assert seen[-1].at == seen[-1].replies / 400  # the round that is under way counts in part
     last = drivers[0].snapshot()
     assert (last.rounds, last.calls) == (1, int(result["calls"].sum()))
+    assert (last.replies, last.cost, last.limits) == (400, 0.0, {"calls": 10_000})
     assert not drivers[0].session.live
 
 
