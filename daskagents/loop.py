@@ -204,14 +204,17 @@ def close_shared_loop() -> None:
 def patient_gc() -> Iterator[None]:
     """Let the garbage collector look seldom, as suits very many short-lived coroutines.
 
-    With the defaults it is the largest cost of a step of waiting agents.
+    With the defaults it is the largest cost of a step of waiting agents. What somebody else has
+    frozen before, stays so.
     """
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    before, frozen = gc.get_threshold(), gc.get_freeze_count() > 0
+    if not frozen:
+        gc.collect()
+        gc.freeze()
     gc.set_threshold(200_000, 50, 1_000)
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()

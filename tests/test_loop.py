@@ -263,13 +263,26 @@ def test_the_shared_loop_is_one_until_it_is_closed() -> None:
 
 
 def test_the_garbage_collector_is_restored() -> None:
-    before = gc.get_threshold()
-    with pytest.raises(KeyError), patient_gc():
-        assert gc.get_threshold() == (200_000, 50, 1_000)
-        assert gc.get_freeze_count() > 0
-        raise KeyError
-    assert gc.get_threshold() == before
-    assert gc.get_freeze_count() == 0
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    gc.unfreeze()  # what the tests froze
+    try:
+        with pytest.raises(KeyError), patient_gc():
+            assert gc.get_threshold() == (200_000, 50, 1_000)
+            assert gc.get_freeze_count() > 0
+            raise KeyError
+        assert gc.get_threshold() == before
+        assert gc.get_freeze_count() == 0
+    finally:
+        if frozen:
+            gc.freeze()
+
+
+def test_what_an_application_froze_stays_frozen() -> None:
+    gc.freeze()
+    count = gc.get_freeze_count()
+    with patient_gc():
+        assert gc.get_freeze_count() == count
+    assert gc.get_freeze_count() == count
 
 
 class Asker(da.Agent):
