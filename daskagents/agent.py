@@ -16,6 +16,7 @@ from daskagents.mail import NO_MAIL
 from daskagents.message import Message
 from daskagents.models.base import Answer, Request
 from daskagents.models.prompt import parts, prompt
+from daskagents.question import answer
 from daskagents.rng import Draws, Rng
 from daskagents.words import step_key
 
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 #: Names that mean something to every agent and so cannot be fields.
 RESERVED = frozenset(
     "id rng env inbox inbox_limit chat send memory remember memory_limit reply reply_block fail"
-    " round agent failed n_failed n_agents calls prompt_tokens completion_tokens cost"
+    " interview round agent failed n_failed n_agents calls prompt_tokens completion_tokens cost"
     " seconds".split()
 )
+#: Methods that every agent has, and that do not answer a step.
+_OWN = frozenset({"chat", "fail", "interview", "remember", "send"})
 #: Types of values that one agent could change for all others.
 _MUTABLE = (list, dict, set, bytearray, np.ndarray)
 
@@ -325,6 +328,26 @@ class Agent:
         )
         return await self._host.chat(self, asked)
 
+    async def interview(self, message: Message) -> Any:
+        """Answer a question from outside the run, on a copy of this agent: override it at will.
+
+        It is called by `OpenRun.interview` and `OpenRun.survey`, and nothing that it changes or
+        sends is kept. By default the model is asked, and told the agent's fields and its memory;
+        a class whose agents ask no model defines ``def interview(self, message)``.
+
+        Parameters
+        ----------
+        message
+            Its text is the question; its content too, or a `daskagents.question.Question` where
+            there are options or a schema.
+
+        Returns
+        -------
+        float, int, bool, str or dict
+            The answer, as from `reply`.
+        """
+        return await answer(self, message)
+
 
 def as_message(message: Message | Answer | str) -> Message:
     """Return what was said as a message: a str by the user, an answer by the assistant."""
@@ -350,7 +373,7 @@ def behaviour(cls: type[Agent], method: str) -> Any:
             for name in dir(cls)
             if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
         )
-        known = [name for name in known if name not in {"chat", "fail", "remember", "send"}]
+        known = [name for name in known if name not in _OWN]
         raise UsageError(
             f"{cls.__name__} has no method {method!r}"
             + (f" (it has {', '.join(known)})" if known else "")

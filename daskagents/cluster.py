@@ -20,7 +20,7 @@ import dask
 from dask.sizeof import sizeof
 from distributed import Client, LocalCluster, Status, WorkerPlugin
 
-from daskagents import apart
+from daskagents import apart, holding
 from daskagents.block import Block, Outcome
 from daskagents.columns import Coded, Plain, Ragged
 from daskagents.delivery import Lane
@@ -77,6 +77,24 @@ class ApartPlugin(WorkerPlugin):  # type: ignore[misc]
     def setup(self, worker: Any) -> None:
         """Tell this worker."""
         apart.mark(self._topic, self._blocks)
+
+
+class HoldPlugin(WorkerPlugin):  # type: ignore[misc]
+    """Tells all workers, those to come too, that a run is held."""
+
+    idempotent = False
+
+    def __init__(self, topic: str, last: int) -> None:
+        self.name, self._topic, self._last = self.name_of(topic), topic, last
+
+    @staticmethod
+    def name_of(topic: str) -> str:
+        """Return the name of the plugin of a run."""
+        return f"{topic}-held"
+
+    def setup(self, worker: Any) -> None:
+        """Tell this worker."""
+        holding.hold(self._topic, self._last)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

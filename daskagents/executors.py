@@ -18,15 +18,16 @@ from dask._expr import LLGExpr
 from dask._task_spec import Task, TaskRef
 from dask.array.core import Array
 from dask.utils import key_split
-from distributed import Client, Future, futures_of
+from distributed import Client, Future, WorkerPlugin, futures_of
 from distributed.client import _wait as wait_for_all
 from distributed.scheduler import KilledWorker
 from distributed.system import MEMORY_LIMIT
 
-from daskagents import tasks
-from daskagents.cluster import ApartPlugin, prepare_workers
-from daskagents.keeping import LOST, keeping
+from daskagents import holding, tasks
+from daskagents.cluster import ApartPlugin, HoldPlugin, prepare_workers
+from daskagents.keeping import LOST, NEWEST, keeping
 from daskagents.loop import Loop
+from daskagents.monitor.telling import Teller
 from daskagents.plan import Plan
 from daskagents.sealing import seal
 
@@ -48,6 +49,8 @@ class Executor(ABC):
 
     #: Who is asked about tasks that were lost with one worker after another.
     judge: Judge | None = None
+    #: Called now and then while results are waited for; it may raise an error.
+    alarm: Callable[[], None] | None = None
 
     @abstractmethod
     def submit(self, plan: Plan) -> list[Any]:
@@ -96,6 +99,12 @@ class Executor(ABC):
     def keep_apart(self, topic: str, blocks: Iterable[tuple[str, int]]) -> None:
         """Have all workers run these blocks of a run in child processes."""
 
+    def tell(self, topic: str, message: Any) -> None:
+        """Tell whoever looks at a run something, soon; nobody does where there is no cluster."""
+
+    def finish_telling(self) -> None:
+        """Wait until all is told, but not for long."""
+
     @abstractmethod
     def sees(self, path: str) -> bool:
         """Whether every worker sees a file."""
@@ -121,6 +130,19 @@ class Executor(ABC):
 
     def stop(self, topic: str) -> None:
         """Let agents that work for a topic finish, and start no more of them."""
+
+    def hold(self, topic: str) -> None:
+        """Let the steps of a run that have begun end, and no other begin."""
+
+    def go_on(self, topic: str) -> None:
+        """Let the steps of a run begin that was held."""
+
+    def newest(self, handles: Sequence[Any], families: Sequence[str]) -> list[Any]:
+        """Return handles of the newest versions of blocks that are there; None where none is.
+
+        What a version is made from has a key that begins as one of the families do.
+        """
+        return list(handles)
 
     def connected(self) -> bool:
         """Whether what runs the tasks can still be asked."""
@@ -230,6 +252,7 @@ class Cluster(Executor):
     def __init__(self, client: Client) -> None:
         self.client = client
         prepare_workers(client)
+        self._teller = Teller(client)
 
     def submit(self, plan: Plan) -> list[Any]:
         # named, so that Dask does not look through each task for a name of its own
@@ -275,6 +298,8 @@ class Cluster(Executor):
         """Wait until results are there or one has failed."""
         # to gather at once would do; interrupted while it waits, it complains of each result later
         while not self.done(futures) and not any(f.status in _FAILED for f in futures):
+            if self.alarm is not None:
+                self.alarm()
             self.client.sync(_wait_awhile, futures)
 
     def done(self, handles: Sequence[Any]) -> bool:
@@ -317,7 +342,11 @@ class Cluster(Executor):
 
     @contextmanager
     def hearing(self, topic: str, ear: Ear) -> Iterator[None]:
-        self.client.subscribe_topic(topic, lambda event: ear(event[1]))
+        def hear(event: tuple[float, Any]) -> None:
+            if isinstance(event[1], dict):  # else it is what this program told itself
+                ear(event[1])
+
+        self.client.subscribe_topic(topic, hear)
         try:
             yield
         finally:
@@ -328,11 +357,20 @@ class Cluster(Executor):
         return keeping(self.client, topic)
 
     def keep_apart(self, topic: str, blocks: Iterable[tuple[str, int]]) -> None:
-        plugin = ApartPlugin(topic, blocks)
+        self._tell_workers(ApartPlugin(topic, blocks))
+
+    def _tell_workers(self, plugin: WorkerPlugin) -> None:
+        """Tell all workers something, those to come too."""
         for _ in range(_TRIES):
             with suppress(OSError):  # a worker that dies is told, until it is missed
                 self.client.register_plugin(plugin)
                 break
+
+    def tell(self, topic: str, message: Any) -> None:
+        self._teller.say(topic, message)
+
+    def finish_telling(self) -> None:
+        self._teller.finish()
 
     def sees(self, path: str) -> bool:
         return all(self.client.run(tasks.sees, path).values())
@@ -350,6 +388,22 @@ class Cluster(Executor):
 
     def stop(self, topic: str) -> None:
         self.client.run(tasks.stop, topic, on_error="ignore")
+
+    def hold(self, topic: str) -> None:
+        begun = self.client.run(holding.hold, topic, on_error="ignore")
+        # by then none begins anywhere, and those that have begun somewhere may begin everywhere
+        self._tell_workers(HoldPlugin(topic, max(begun.values(), default=-1)))
+
+    def go_on(self, topic: str) -> None:
+        with suppress(ValueError):  # it is held no more
+            self.client.unregister_worker_plugin(HoldPlugin.name_of(topic))
+        self.client.run(holding.go_on, topic, on_error="ignore")
+
+    def newest(self, handles: Sequence[Any], families: Sequence[str]) -> list[Any]:
+        ask = getattr(self.client.scheduler, NEWEST)
+        keys = [future.key for future in handles]
+        found = self.client.sync(ask, keys=keys, families=list(families), client=self.client.id)
+        return [None if key is None else Future(key, self.client) for key in found]
 
     def connected(self) -> bool:
         return bool(self.client.status == "running")

@@ -14,10 +14,12 @@ from distributed.comm import CommClosedError
 
 from daskagents.errors import RunError
 from daskagents.keeper import Accounts
+from daskagents.monitor.plugin import MonitorPlugin
 
 #: What workers ask of the scheduler, and what clients tell it and ask.
 ASK, OPEN, CLOSE = "daskagents_ask", "daskagents_open", "daskagents_close"
 LOST = "daskagents_lost"
+NEWEST = "daskagents_newest"
 
 
 class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -38,8 +40,13 @@ class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     async def start(self, scheduler: Any) -> None:
         """Let workers and clients reach this plugin."""
-        own = {ASK: self.ask, OPEN: self.open, CLOSE: self.close_run, LOST: self.lost}
-        scheduler.handlers |= own
+        scheduler.handlers |= {
+            ASK: self.ask,
+            OPEN: self.open,
+            CLOSE: self.close_run,
+            LOST: self.lost,
+            NEWEST: self.newest,
+        }
         self._scheduler = scheduler
 
     async def lost(self, client: str) -> list[Any]:
@@ -56,6 +63,34 @@ class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
                 waiting += task.dependencies
         most = scheduler.allowed_failures
         return [task.key for task in seen if task.state == "erred" and task.suspicious > most]
+
+    async def newest(self, keys: list[Any], families: list[str], client: str) -> list[Any]:
+        """Return the newest versions of blocks that are there, and keep them for a client.
+
+        Parameters
+        ----------
+        keys
+            The newest versions of all, which may still be computing.
+        families
+            How the keys of such versions begin: what a version is made from is one of these.
+        client
+            Who wants them.
+
+        Returns
+        -------
+        list
+            A key for each; None where no version is there.
+        """
+        found = []
+        for key in keys:
+            task = self._scheduler.tasks.get(key)
+            while task is not None and task.state != "memory":
+                before = (one for one in task.dependencies if _is_of(one.key, families))
+                task = next(before, None)
+            found.append(None if task is None else task.key)
+        there = [key for key in found if key is not None]
+        self._scheduler.client_desires_keys(keys=there, client=client)
+        return found
 
     async def open(self, topic: str, client: str) -> None:
         """Begin to keep the accounts of a run."""
@@ -94,6 +129,12 @@ class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
             del self.runs[topic], self.clients[topic]
 
 
+def _is_of(key: Any, families: list[str]) -> bool:
+    """Whether a key is of one of some families of tasks."""
+    name = str(key[0] if isinstance(key, tuple) else key)
+    return name.startswith(tuple(families))
+
+
 _registered: WeakSet[Client] = WeakSet()
 
 
@@ -122,6 +163,7 @@ def _register(client: Client) -> None:
         return
     try:
         client.register_plugin(KeeperPlugin())
+        client.register_plugin(MonitorPlugin())
     except (ImportError, AttributeError) as error:
         raise RunError(
             f"the process of the Dask scheduler at {client.scheduler.address} cannot import this"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from distributed import get_worker, secede
 from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
-from daskagents import apart, blocks
+from daskagents import apart, blocks, holding
 from daskagents.block import (
     Block,
     Call,
@@ -44,6 +45,7 @@ from daskagents.journal import attempt as journals
 from daskagents.journal.attempt import Attempt, Journaling
 from daskagents.keeping import WorkerKeeper
 from daskagents.loop import Loop, shared_loop
+from daskagents.monitor.sketch import sketch_outcome
 from daskagents.sealing import charter_of, unseal_once
 from daskagents.step import run_step
 from daskagents.usage import Tally, read_tally
@@ -149,6 +151,7 @@ class Sealed:
 
 
 _stopped: set[str] = set()
+_thread = threading.local()
 #: When this process may run its first agents.
 _ripe = 0.0
 
@@ -194,9 +197,11 @@ def do_step(
     What has come for its inboxes is `sent`; and where it sees an environment, that, its version
     and what else it reads of it.
     """
+    holding.wait(place.topic, place.step, leave, lambda: _check_stopped(place.topic))
     _check_stopped(place.topic)
     if _ripe > time.monotonic():  # a sleep of nothing lets others have the processor
         time.sleep(max(0.0, _ripe - time.monotonic()))
+    began = time.perf_counter()
     block = deliver(blob, state_of(held), sent[:coming])
     message: Heard = cloudpickle.loads(heard.blob) if isinstance(heard, Sealed) else heard
     charter = charter_of(blob)
@@ -213,11 +218,12 @@ def do_step(
     }
     if call.scene is not None:
         call = replace(call, scene=_opened(call.scene, place.index))
-    if call.scene is None and apart.is_marked(place.topic, charter.name, place.index):
+    by_itself = call.scene is None and apart.is_marked(place.topic, charter.name, place.index)
+    if by_itself:
         outcome, attempt = _run_apart(blob, block, call, message, rows, world, place, telling)
     else:
-        with _attempt(charter, call, place) as journal:
-            lanes = lambda: cast(Loop, _Lanes(_loop(), place.topic))  # noqa: E731
+        with attempting(charter, call, place) as journal:
+            lanes = lambda: cast(Loop, _Lanes(loop_of_agents(), place.topic))  # noqa: E731
             outcome = run_step(
                 charter,
                 block,
@@ -232,6 +238,10 @@ def do_step(
         attempt = "" if journal is None else journal.name
     if place.folder is None:
         return Bundle(outcome, None)
+    news: dict[str, Any] = {"at": [place.step, place.index]}
+    if own_ear.get() is None:  # there is a page to see it
+        seconds = time.perf_counter() - began
+        news["sketch"] = {**sketch_outcome(outcome), "seconds": seconds, "apart": by_itself}
     piece = _write_piece(outcome, place)
     if outcome.lapses:
         if isinstance(piece, str):
@@ -242,7 +252,8 @@ def do_step(
         outcome = replace(outcome, lapses=())  # they need not stay in memory
     bundle = Bundle(outcome, piece, attempt)
     if place.shared:  # else its replies travel with it, and the client asks for them
-        tell(place.topic, {"at": [place.step, place.index], "part": part_of(bundle).plain()})
+        news["part"] = part_of(bundle).plain()
+    tell(place.topic, news)
     return bundle
 
 
@@ -271,9 +282,9 @@ def _run_apart(
         rows,
         world=world,
         most=place.most,
-        attempt=lambda: _attempt(charter_of(blob), call, place),
+        attempt=lambda: attempting(charter_of(blob), call, place),
         check=lambda: _check_stopped(place.topic),
-        waits=secede,
+        waits=leave,
         memory=get_worker().memory_manager.memory_limit,
         **telling,
     )
@@ -287,7 +298,7 @@ def _check_stopped(topic: str) -> None:
 
 
 @contextmanager
-def _attempt(charter: Charter, call: Call, place: Place) -> Iterator[Attempt | None]:
+def attempting(charter: Charter, call: Call, place: Place) -> Iterator[Attempt | None]:
     """Yield what keeps the answers of a step; closed in the end, whatever happens."""
     if place.journal is None:
         yield None
@@ -299,13 +310,20 @@ def _attempt(charter: Charter, call: Call, place: Place) -> Iterator[Attempt | N
         attempt.close()
 
 
-def _loop() -> Loop:
+def loop_of_agents() -> Loop:
     """Return the loop for waiting agents, and leave the worker's thread to other tasks."""
     own = own_loop.get()
     if own is not None:
         return own
-    secede()
+    leave()
     return shared_loop()
+
+
+def leave() -> None:
+    """Leave the worker's thread to other tasks; a second time, nothing happens."""
+    if not getattr(_thread, "left", False):
+        _thread.left = True  # the thread ends with its task
+        secede()
 
 
 class _Lanes:

@@ -274,4 +274,4 @@ def _stop_within(topic: str) -> None:
     async def one(row: int) -> None:
         tasks.stop(topic)
 
-    tasks._Lanes(tasks._loop(), topic).run_each(one, iter(range(10)))
+    tasks._Lanes(tasks.loop_of_agents(), topic).run_each(one, iter(range(10)))

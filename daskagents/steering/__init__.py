@@ -1,0 +1,1 @@
+"""Steering a run that is under way, and asking its agents from outside."""
