@@ -14,6 +14,7 @@ from rich.text import Text
 
 import daskagents
 from daskagents import continuing, piloting, serving
+from daskagents.afterwards import after_command
 from daskagents.arguments import arguments
 from daskagents.choices import budget_for, free_folder, model_for, pairs, where
 from daskagents.closing import draw_results, show_results
@@ -247,6 +248,7 @@ def _plot(
 
 continuing.add(app)
 piloting.add(app)
+after_command.add(app)
 serving.add(app)
 write_command.add(personas.app)
 app.add_typer(personas.app, name="personas")
