@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def forget_after(array: Any, rounds: int, n: int, window: int, width: int) -> No
         Checked(array)[first:last, n:end] = values
 
 
-def least_sizes(group: zarr.Group, names: Sequence[str]) -> dict[str, int]:
+def least_sizes(group: zarr.Group | Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
     """Return how long each dimension is in the array where it is shortest."""
     found: dict[str, int] = {}
     for name in names:

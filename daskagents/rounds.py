@@ -183,8 +183,8 @@ class Rounds:
         self.axes: dict[str, _Axis] = {}
         self.values = Values()
         self._coords: dict[str, str] = {}
-        self.closed = 0
-        self._capacity = self._folding = self._written = 0
+        self.closed = self._folding = self._written = 0
+        self._capacity = _AHEAD
         if state is None:
             self.group = zarr.create_group(folder, attributes={"rounds": 0}, overwrite=True)
         else:
@@ -394,7 +394,9 @@ class Rounds:
 
     def _tell(self, rounds: int) -> None:
         """Say what is in the results, in one write: `attrs.update` would make one for each key."""
-        self.group.update_attributes({"rounds": rounds, "order": self._order()})
+        owners = {dim: axis.owner for dim, axis in self.axes.items()}
+        about = {"rounds": rounds, "order": self._order(), "owners": owners}
+        self.group.update_attributes(about)
 
     def _order(self) -> list[str]:
         """Return names in the order of their coming: coordinates, over agents, then per round."""
@@ -406,7 +408,8 @@ class Rounds:
         for axis in self.axes.values():
             for name in axis.kinds:
                 array: Any = self.group[name]
-                array.resize((rounds, axis.n))
+                if array.shape != (rounds, axis.n):
+                    array.resize((rounds, axis.n))
 
 
 def add_alive(rounds: Rounds, alive: list[int]) -> list[int]:
@@ -465,13 +468,14 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
     group = zarr.open_group(_Temporary(path, folder) if temporary else path, mode="r")
     rounds = int(group.attrs["rounds"])  # type: ignore[arg-type]
     order: Any = group.attrs.get("order", [])
-    sizes = least_sizes(group, order)
+    # in a run that was killed, or whose disk was full, while one was made, it is not there
+    arrays: dict[str, Any] = {
+        name: array for name in order if (array := group.get(name)) is not None
+    }
+    sizes = least_sizes(arrays, arrays)
     coords: dict[str, Any] = {"round": np.arange(rounds)}
     variables: dict[str, Any] = {}
-    for name in order:
-        array: Any = group.get(name)
-        if array is None:  # the run was killed, or the disk was full, while it was made
-            continue
+    for name, array in arrays.items():
         dims = array.metadata.dimension_names
         # in a run that was killed, arrays differ in how far they reach
         inside = tuple(slice(rounds if dim == "round" else sizes[dim]) for dim in dims)

@@ -63,6 +63,7 @@ class Values:
         self._known: dict[str, _Variable] = {}
         self._sizes: dict[str, int] = {}
         self.labels: dict[str, dict[Any, int]] = {}
+        self._told: dict[str, int] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._known
@@ -162,6 +163,9 @@ class Values:
             if found:  # else it is of a round that was given up
                 self._write(group, name, known, rounds, found)
         for dim, places in self.labels.items():
+            if self._told.get(dim) == len(places):
+                continue
+            self._told[dim] = len(places)
             labels = np.array(list(places))
             if labels.dtype.kind in "UO":
                 labels = np.array(list(map(str, places)), np.dtypes.StringDType())
@@ -196,7 +200,8 @@ class Values:
                 fill_value="" if known.text else np.nan if dtype.kind == "f" else 0,
                 overwrite=True,
             )
-        array.resize((rounds, *shape))
+        if array.shape[0] != rounds:
+            array.resize((rounds, *shape))
         if known.written < rounds:
             new = self._stack(known, known.written, rounds, dtype, shape)
             Checked(array)[known.written :] = new
