@@ -27,6 +27,7 @@ from daskagents.journal.attempt import Journaling
 from daskagents.members import Members, Step
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
+from daskagents.monitor.news import tell_round, tell_run, tell_state
 from daskagents.named import Named
 from daskagents.pacing import Every, Pace
 from daskagents.past import LOST, write_checkpoint
@@ -145,6 +146,7 @@ class Driver:
             with running(self.session), plain_errors(self.executor, self.store):
                 with writing(self.store.folder):
                     self._join(bound)
+                tell_run(self, bound.arguments.get("rounds"))
                 with closing(cast(_Rounds, workflow(*bound.args, **bound.kwargs))) as generator:
                     for yielded in generator:
                         with writing(self.store.folder):
@@ -153,10 +155,12 @@ class Driver:
                 with writing(self.store.folder):
                     self._finish()
         except NotStoredError:  # it is driven anew, from the beginning
+            tell_state(self.session, "anew")
             self._let_go()
             raise
         except BaseException as error:
             if isinstance(error, FolderError) and self.past and self.past.fall_back(self._loaded):
+                tell_state(self.session, "anew")
                 self._let_go()
                 raise OlderError from error
             # asked for fewer rounds, a run that was done has not failed
@@ -307,6 +311,7 @@ class Driver:
         remove({str(part.piece) for part in parts} - paths(sources))
         said = {name: value.data for name, value in values.items()}
         self.store.note("round", round=record.number, values=said, direct=record.direct(), **own)
+        tell_round(self.session, record.number, own, said)
         self._folding.unpacked += [
             (step.number, self._accepted(step))
             for step in record.steps
@@ -432,6 +437,7 @@ class Driver:
         self.store.remove_pieces()
         self.executor.forget(str(self.store.folder))
         self.store.end("done", rounds=self.rounds.closed, usage=self._told())
+        tell_state(self.session, "done")
 
     def _give_up(self, status: str) -> None:
         """Leave a readable run directory behind, whatever happened."""
@@ -452,6 +458,7 @@ class Driver:
             self.executor.forget(str(self.store.folder))
         with suppress(RunError):
             self.store.end(status, rounds=self.rounds.closed, usage=self._told())
+        tell_state(self.session, status)
 
     def _let_go(self) -> None:
         """Stop what is under way."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from daskagents.accounts.base import Account
@@ -53,6 +53,10 @@ class Accounts:
         if account is None:
             account = self._accounts[name] = _KINDS[said["kind"]](said["terms"], now)
         return account.hear(f"{who} {said['gate']}", said, now)
+
+    def items(self) -> Iterable[tuple[str, Account[Any]]]:
+        """Return the accounts by name."""
+        return self._accounts.items()
 
     def lose(self, who: str, now: float) -> None:
         """Take back all that a process has which is no more."""

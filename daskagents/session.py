@@ -39,6 +39,7 @@ from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.describe import describe_model
 from daskagents.models.stack import stack
+from daskagents.monitor.news import tell_apart, tell_step
 from daskagents.past import LOST, Past
 from daskagents.plan import BlockCall, plan_blocks, plan_each, plan_step
 from daskagents.reads import AGAIN, Reads
@@ -138,6 +139,7 @@ class Session:
         """Stop listening, and let go of all results, which would stay as long as this object."""
         self.closed = True
         self.executor.judge = None
+        self.executor.finish_telling()
         self._open.close()
         for members in self.members.values():
             members.handles.clear()
@@ -150,6 +152,8 @@ class Session:
         self.steps.clear()
 
     def _hear(self, news: Any) -> None:
+        if "at" not in news:  # what we have told ourselves
+            return
         with self._news:
             step, index = news["at"]
             if "form" in news:
@@ -157,7 +161,7 @@ class Session:
                 self._forms_heard[step] = Form(kinds)
             elif step in self._under_way and "part" in news:
                 self._parts_heard[step, index] = tasks.read_part(news["part"])
-            elif step in self._under_way:
+            elif step in self._under_way and "done" in news:
                 done, failed, *usage = news["done"]
                 self.live[step, index] = (done, failed, Usage(*usage))
             self._news.notify_all()
@@ -181,6 +185,7 @@ class Session:
                 self.store.note("apart", population=name, block=index)
         if found:
             self.executor.keep_apart(self.topic, self._strikes.apart)
+            tell_apart(self, found)
         return True
 
     def _block_of(self, task: Any) -> tuple[str, int] | None:
@@ -321,6 +326,7 @@ class Session:
         if self.store is not None:
             self._under_way[step.number] = step
             self.store.note("step", step=step.number, round=self.epoch, **said)
+            tell_step(self, step, self.epoch)
         step.scene = members.scene_of(self, play)
         handles = members.begin(self)
         calls = [

@@ -51,6 +51,10 @@ class Account(ABC, Generic[H]):
     def lose(self, who: str, now: float) -> None:
         """Take back what a holder has that will never say anything again."""
 
+    def describe(self) -> dict[str, Any] | None:
+        """Return what is shown of it to whoever looks at the run; None where nothing is."""
+        return None
+
     def pace(self) -> float:
         """Return the seconds until a holder is to say something again."""
         return max(PACE, len(self.holders) / WORDS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from daskagents.accounts.base import Account, Holder
@@ -33,6 +34,7 @@ class Places(Holder):
     may: int = 0
     flying: int = 0
     want: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -94,13 +96,17 @@ class Concurrency(Account[Places]):
         self.tolerated = _TOLERATED
         self.trial: Trial | None = None
         self.look = Look(now)
+        self.ended = [0, 0, 0.0]  # answers, refusals, seconds of the answers: of all time
+        self.errors: Counter[str] = Counter()
 
     def hear(self, who: str, said: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Hear of calls under way (`flying`), wanted, and what ended (`ended`: sums so far)."""
         for silent in [w for w, h in self.holders.items() if now - h.heard > SILENT]:
             del self.holders[silent]
         ended = list(said["ended"])
-        holder = self.holders.setdefault(who, Places(now, used=ended))
+        new = Places(now, used=ended, errors=dict(said.get("errors", {})))
+        holder = self.holders.setdefault(who, new)
+        self._add_up(holder, said)
         if now >= self.look.since:
             answered, refused, seconds = (a - b for a, b in zip(ended, holder.used, strict=True))
             self.look.answered += int(answered)
@@ -115,6 +121,27 @@ class Concurrency(Account[Places]):
         self._watch(now)
         holder.may = self._share(who, now)
         return {"may": holder.may, "wait": self.pace()}
+
+    def _add_up(self, holder: Places, said: Mapping[str, Any]) -> None:
+        """Add what ended since the holder's last word."""
+        every = zip(self.ended, said["ended"], holder.used, strict=True)
+        self.ended = [whole + new - old for whole, new, old in every]
+        errors = dict(said.get("errors", {}))
+        self.errors.update({kind: n - holder.errors.get(kind, 0) for kind, n in errors.items()})
+        holder.errors = errors
+
+    def describe(self) -> dict[str, Any]:
+        """Return calls under way and wanted, how many may be, and how those that ended did."""
+        answered, refused, seconds = self.ended
+        return {
+            "flying": sum(h.flying for h in self.holders.values()),
+            "want": sum(h.want for h in self.holders.values()),
+            "limit": int(self.limit),
+            "answered": int(answered),
+            "refused": int(refused),
+            "seconds": float(seconds),
+            "errors": dict(self.errors),
+        }
 
     def lose(self, who: str, now: float) -> None:
         """Give the places of a lost holder to others."""

@@ -72,6 +72,10 @@ class Purse(Account[Spender]):
             self.lost = [a + b for a, b in zip(self.lost, holder.held, strict=True)]
             self.spent = [a + b for a, b in zip(self.spent, holder.held, strict=True)]
 
+    def describe(self) -> dict[str, Any]:
+        """Return what is spent, and the limits, in the order of the budget."""
+        return {"spent": list(self.spent), "limits": list(self.limits)}
+
     def mean(self) -> list[float] | None:
         """Return what a chat took on average; None before the first is known."""
         if not self.chats:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from daskagents.errors import EndpointError, UsageError
+from daskagents.errors import EndpointError, ModelError, UsageError
 from daskagents.models.base import Answer, Keeper, Request
 from daskagents.models.gate import Gate, Gated, account_name
 from daskagents.usage import Usage
@@ -86,6 +87,7 @@ class PlacesGate(Gate):
         self._may = self._peak = 0
         self._answered = self._refused = 0
         self._seconds = 0.0
+        self._errors: Counter[str] = Counter()
 
     def need(self, request: Request, n: int) -> int:
         """Return a place for each answer: an endpoint works on all of them at once."""
@@ -108,6 +110,8 @@ class PlacesGate(Gate):
     ) -> None:
         """Note how a call ended, and let the next one in."""
         self.flying -= taken[0]
+        if isinstance(error, ModelError):
+            self._errors[_kind_of(error)] += taken[0]
         if error is None:
             self._answered += taken[0]
             waited = 0.0 if usage is None else usage.waited
@@ -128,7 +132,14 @@ class PlacesGate(Gate):
             "flying": self.flying,
             "want": 0 if bye else int(used * (1 + _SHARE)) + _SPARE,
             "ended": [self._answered, self._refused, self._seconds],
+            "errors": dict(self._errors),
         }
 
     def _receive(self, told: dict[str, Any]) -> None:
         self._may = told["may"]
+
+
+def _kind_of(error: ModelError) -> str:
+    """Return what kind of error it is, as whoever looks at the run is told."""
+    status = getattr(error, "status", 0)
+    return f"status {status}" if status else type(error).__name__.removesuffix("Error").lower()
