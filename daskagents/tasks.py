@@ -242,10 +242,6 @@ def do_step(
     if own_ear.get() is None:  # there is a page to see it
         seconds = time.perf_counter() - began
         news["sketch"] = {**sketch_outcome(outcome), "seconds": seconds, "apart": by_itself}
-    news: dict[str, Any] = {"at": [place.step, place.index]}
-    if own_ear.get() is None:  # there is a page to see it
-        seconds = time.perf_counter() - began
-        news["sketch"] = {**sketch_outcome(outcome), "seconds": seconds, "apart": by_itself}
     piece = _write_piece(outcome, place)
     if outcome.lapses:
         if isinstance(piece, str):
