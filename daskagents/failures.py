@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,8 @@ def read_failures(
 
     rows = [
         row
-        for row in _rows(folder)
-        if (rounds is None or row["round"] in rounds) and (agent is None or row["agent"] == agent)
+        for row in each_failure(folder, rounds)
+        if agent is None or row["agent"] == agent
     ]
     columns: dict[str, Any] = {}
     for name in ("round", "step", "agent", *_TEXTS):
@@ -59,8 +59,8 @@ def read_failures(
     return xr.Dataset(columns)
 
 
-def _rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the failures of the attempts that count, by step and agent."""
+def each_failure(folder: Path, rounds: Container[int] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the failures of the attempts that count, by step and agent; of some rounds or all."""
     steps: dict[int, dict[str, Any]] = {}
     pieces: dict[int, list[str]] = {}
     for event in read_events(folder / "events.jsonl"):
@@ -70,6 +70,8 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
             pieces[event["step"]] = event["pieces"]
     for place in sorted((folder / "failures").glob("*")):
         step = steps[int(place.name)]
+        if rounds is not None and step["round"] not in rounds:
+            continue
         about = {name: step[name] for name in ("round", "step", "population")}
         counting = pieces.get(int(place.name))
         found: dict[int, dict[str, Any]] = {}

@@ -118,6 +118,7 @@ class Members:
         """Say what the population is, for ``run.json``."""
         return {
             "name": self.name,
+            "dim": self.dim,
             "class": self.cls.__qualname__,
             "module": self.cls.__module__,
             "agents": self.n,

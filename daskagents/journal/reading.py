@@ -6,11 +6,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import xarray as xr
 
 from daskagents.errors import UsageError
 from daskagents.events import read_events
@@ -27,6 +26,9 @@ from daskagents.journal.texts import read_texts
 from daskagents.journal.turns import add_turns, turns_of
 from daskagents.message import Message
 from daskagents.usage import Usage
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _chats = msgspec.msgpack.Decoder(list[Entry | Lapse]).decode
 _NUMBERS = ("calls", "prompt_tokens", "completion_tokens", "cached_tokens", "retries", "cost")
@@ -125,6 +127,8 @@ def _rounds(folder: Path) -> dict[int, int]:
 
 def as_dataset(folder: Path, rounds: set[int] | None, agent: int | None) -> xr.Dataset:
     """Return the chats of a run as a table: one row for each."""
+    import xarray as xr  # not above: workers, which look for one agent, would wait for it
+
     texts = read_texts(journal_of(folder))
     rows = [_row(one, texts) for one in noted(folder, rounds, agent)]
     columns: dict[str, Any] = {}
