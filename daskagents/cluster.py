@@ -29,6 +29,7 @@ from daskagents.environments.tasks import Grown
 from daskagents.errors import BudgetError, UsageError
 from daskagents.loop import close_shared_loop, patient_gc, shared_loop
 from daskagents.mail import Mail, Posted
+from daskagents.monitor import asking
 from daskagents.tasks import STOPPED, Bundle, ripen
 
 _OURS = (Plain, Ragged, Coded, Block, Outcome, Bundle, Mail, Posted, Lane, Version, Grown)
@@ -51,6 +52,7 @@ class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
         self._gc = patient_gc()
         self._gc.__enter__()
         shared_loop()
+        asking.prepare(worker)
         if worker.status != Status.running:
             ripen(_START)
         logging.getLogger("distributed.worker").addFilter(_is_news)
