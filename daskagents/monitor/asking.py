@@ -10,7 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from daskagents.errors import DaskAgentsError, FolderError
 
 #: What workers are asked under.
 LOOK = "daskagents_look"
@@ -50,16 +53,40 @@ async def answer(what: str, given: list[Any]) -> dict[str, Any]:
         function: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(_threads(), partial(function, *given))
+    except DaskAgentsError as error:
+        unseen = isinstance(error, FolderError) and not Path(given[0], "run.json").exists()
+        return {"error": str(error), "kind": "unseen" if unseen else "usage"}
     except Exception as error:  # whoever looks at the page is told, and no worker is hurt
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 async def ask(scheduler: Any, what: str, *given: Any) -> dict[str, Any]:
-    """Ask the worker that has the least to do; return its answer, or ``{"error": why}``."""
+    """Ask the worker that has the least to do; return its answer, or ``{"error": why}``.
+
+    Where no worker is left, or they do not see the run directory, a thread of the scheduler looks.
+    """
     workers = [w for w in scheduler.workers.values() if w.status.name == "running"]
     if not workers:
-        return {"error": "there is no worker now that could look"}
+        return _unseen(await answer(what, list(given)), given)
     worker = min(workers, key=lambda w: (w.occupancy, w.address))
+    found = await _ask(scheduler, worker, what, given)
+    if found.get("kind") == "unseen":
+        found = _unseen(await answer(what, list(given)), given)
+    return found
+
+
+def _unseen(found: dict[str, Any], given: tuple[Any, ...]) -> dict[str, Any]:
+    """Say it better where nobody sees the run directory."""
+    if found.get("kind") != "unseen":
+        return found
+    return {
+        "error": f"neither the workers nor the scheduler see {given[0]}; give runs an `out` that"
+        " they share, or look at the run where it is: daskagents show DIR"
+    }
+
+
+async def _ask(scheduler: Any, worker: Any, what: str, given: tuple[Any, ...]) -> dict[str, Any]:
+    """Ask one worker."""
     try:
         async with asyncio.timeout(_PATIENCE):
             call = getattr(scheduler.rpc(worker.address), LOOK)

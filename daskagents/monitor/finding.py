@@ -68,7 +68,9 @@ def read_query(said: dict[str, Any]) -> Query:
     return Query(**tuples)
 
 
-def find(folder: Path, population: str, query: Query, start: int = 0) -> dict[str, Any]:
+def find(
+    folder: str | Path, population: str, query: Query | dict[str, Any], start: int = 0
+) -> dict[str, Any]:
     """Find agents of a run.
 
     Parameters
@@ -78,7 +80,7 @@ def find(folder: Path, population: str, query: Query, start: int = 0) -> dict[st
     population
         Its name; "" for the first.
     query
-        Which agents.
+        Which agents; a `Query`, or the same as a dict.
     start
         How many of those found are passed over.
 
@@ -86,15 +88,17 @@ def find(folder: Path, population: str, query: Query, start: int = 0) -> dict[st
     -------
     dict
         ``found``, how many there are in all; ``start``; ``round``, that of the replies, or None;
-        ``columns``, a name and a source each; ``rows``, at most 50, with ``id``, ``failed``, the
-        ``values`` of the columns, and ``why`` an agent failed in the round.
+        ``rounds`` in all; ``known``, the names of replies and of given columns; ``columns``, a
+        source and a name each; ``rows``, at most 50, with ``id``, ``failed``, the ``values`` of the
+        columns, and ``why`` an agent failed in the round.
 
     Raises
     ------
     FolderError, UsageError
         If there is no such run, or it does not have what is asked for.
     """
-    return again(lambda: _find(Stored(folder, population), query, max(0, start)))
+    wanted = read_query(query) if isinstance(query, dict) else query
+    return again(lambda: _find(Stored(Path(folder), population), wanted, max(0, start)))
 
 
 def again(ask: Any) -> Any:
@@ -112,7 +116,15 @@ def _find(stored: Stored, query: Query, start: int) -> dict[str, Any]:
     found, ids = _search(stored, query, start)
     columns = _columns(stored, query)
     rows = _rows(stored, ids, columns, round_)
-    return {"found": found, "start": start, "round": round_, "columns": columns, "rows": rows}
+    return {
+        "found": found,
+        "start": start,
+        "round": round_,
+        "rounds": stored.rounds,
+        "known": {"reply": list(stored.replies), "given": list(stored.given)},
+        "columns": columns,
+        "rows": rows,
+    }
 
 
 def _search(stored: Stored, query: Query, start: int) -> tuple[int, Ids]:

@@ -26,7 +26,9 @@ from daskagents.monitor.stored import Stored, items_of
 _TEXTS = 8_000_000
 
 
-def history(folder: Path, population: str, agent: int, stop: int | None = None) -> dict[str, Any]:
+def history(
+    folder: str | Path, population: str, agent: int, stop: int | None = None
+) -> dict[str, Any]:
     """Return what an agent replied in 50 rounds, where it failed, what it was given and has now.
 
     Parameters
@@ -52,7 +54,7 @@ def history(folder: Path, population: str, agent: int, stop: int | None = None) 
     FolderError, UsageError
         If there is no such run, or no such agent in it.
     """
-    return again(lambda: _history(Stored(folder, population), agent, stop))
+    return again(lambda: _history(Stored(Path(folder), population), agent, stop))
 
 
 def _history(stored: Stored, agent: int, stop: int | None) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def _inbox(block: Block, agent: int) -> list[dict[str, Any]]:
 
 
 def conversation(
-    folder: Path, population: str, agent: int, before: int | None = None
+    folder: str | Path, population: str, agent: int, before: int | None = None
 ) -> dict[str, Any]:
     """Return what an agent was asked and answered in its last chats, at most 50.
 
@@ -198,6 +200,7 @@ def conversation(
         ``turns``, the last 50, each with ``role``, ``name``, ``content`` and the ``round``, -1 in
         one that is not closed; ``before``, to ask for earlier chats, None where there are none.
     """
+    folder = Path(folder)
     stored = Stored(folder, population)
     if not (folder / "journal").is_dir():
         return {"turns": [], "before": None}
