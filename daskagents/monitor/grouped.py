@@ -5,6 +5,7 @@ Read from the run directory, of closed rounds, by whoever has the time: a worker
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def by(folder: str, population: str, variable: str, column: str) -> dict[str, An
     stored = Stored(Path(folder), population)
     if not stored.rounds:
         raise UsageError("no round is in the results yet; look again a little later")
-    labels, codes = _groups(stored.read("given", column, 0, stored.n))
+    known = column if column in stored.given else f"{stored.dim}_{column}"
+    labels, codes = _groups(stored.read("given", known, 0, stored.n))
     last = stored.rounds - 1
     newest = stored.read("reply", variable, 0, stored.n, last)
     codes = codes[: len(newest)]
@@ -85,7 +87,7 @@ def _groups(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
         edges = np.unique(np.nanquantile(values.astype(float), np.linspace(0, 1, _PARTS + 1)))
         codes = np.clip(np.searchsorted(edges, values, "right") - 1, 0, len(edges) - 2)
         codes[np.isnan(values.astype(float))] = -1
-        return [f"{a:.4g} to {b:.4g}" for a, b in zip(edges, edges[1:], strict=False)], codes
+        return [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges)], codes
     sizes = np.bincount(codes[codes >= 0], minlength=len(kinds))
     order = np.argsort(-sizes, kind="stable")[:GROUPS]
     if not text:

@@ -37,7 +37,6 @@ class Cell:
     seconds: float = 0.0
     rows: int = 0
     failed: int = 0
-    usage: Usage = Usage()
 
 
 @dataclass
@@ -167,7 +166,7 @@ class RunSeen:
     failed: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     usage: Tally = field(default_factory=Tally)
-    spent: Usage = Usage()
+    spent: Usage = field(default_factory=Usage)
     live: dict[tuple[int, int], tuple[int, int, Usage]] = field(default_factory=dict)
     variables: dict[tuple[str, str], Variable] = field(default_factory=dict)
     line: list[tuple[float, int, int, int, float, int]] = field(default_factory=list)
@@ -331,14 +330,15 @@ class RunSeen:
         replies, calls, tokens = (max(0.0, (new - old) / passed) for new, old in each)
         return replies, calls, tokens
 
-    def history(self) -> Iterator[tuple[float, float, float]]:
-        """Yield seconds since the start, replies and tokens a second, from point to point."""
+    def history(self) -> Iterator[tuple[float, float, float, float]]:
+        """Yield seconds since the start, and replies, calls and tokens a second, at each point."""
         points = self.line
         reach = max(1, int(2 / TICK / self.stride))
         for at in range(1, len(points)):
             old, new = points[max(0, at - reach)], points[at]
             passed = max(new[0] - old[0], TICK)
-            yield new[0] - self.began, (new[1] - old[1]) / passed, (new[3] - old[3]) / passed
+            replies, calls, tokens = ((new[i] - old[i]) / passed for i in (1, 2, 3))
+            yield new[0] - self.began, replies, calls, tokens
 
     def left(self) -> float | None:
         """Return the seconds that the rounds to come will take, about; None where nobody knows."""

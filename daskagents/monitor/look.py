@@ -19,6 +19,7 @@ PALETTE = (
 
 _STYLE = f"""
 :host {{ font: 14px/1.45 Helvetica, Arial, sans-serif; color: {INK}; }}
+.bk-clearfix {{ width: 100%; }}
 h2 {{ font-size: 18px; font-weight: 600; margin: 0 0 2px; }}
 h3 {{ font-size: 13px; font-weight: 600; margin: 0 0 6px; color: {FAINT}; text-transform: none; }}
 p {{ margin: 0 0 6px; }}
@@ -29,7 +30,7 @@ td, th {{ padding: 3px 14px 3px 0; text-align: left; vertical-align: top; white-
 td.wide {{ white-space: normal; overflow-wrap: anywhere; }}
 th {{ font-weight: 600; color: {FAINT}; border-bottom: 1px solid {LINE}; }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
-.tiles {{ display: flex; gap: 10px; flex-wrap: wrap; }}
+.tiles {{ display: flex; gap: 10px; flex-wrap: wrap; margin: 2px 0 6px; }}
 .tile {{ background: white; border: 1px solid {LINE}; border-radius: 6px; padding: 8px 14px;
   min-width: 118px; }}
 .tile b {{ display: block; font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; }}
@@ -53,10 +54,10 @@ def number(value: float | None, digits: int = 3) -> str:
     Examples
     --------
     >>> number(1234567), number(0.012345), number(12.0), number(float("nan")), number(1234.5)
-    ('1,234,567', '0.0123', '12', '–', '1,234')
+    ('1,234,567', '0.0123', '12', '-', '1,234')
     """
     if value is None or not math.isfinite(value):
-        return "–"
+        return "-"
     if abs(value) >= 1000 or value == int(value):
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
     return f"{value:.{digits}g}"
@@ -68,10 +69,10 @@ def duration(seconds: float | None) -> str:
     Examples
     --------
     >>> duration(0.034), duration(5.25), duration(75), duration(7300), duration(None)
-    ('34 ms', '5.2 s', '1 min 15 s', '2 h 1 min', '–')
+    ('34 ms', '5.2 s', '1 min 15 s', '2 h 1 min', '-')
     """
     if seconds is None or not math.isfinite(seconds):
-        return "–"
+        return "-"
     if seconds < 1:
         return f"{seconds * 1e3:.0f} ms"
     if seconds < 60:
@@ -98,8 +99,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
     Examples
     --------
-    >>> print(table(["who", "#n"], [["<a>", 3]]))
-    <table><tr><th>who</th><th class="n">n</th></tr><tr><td>&lt;a&gt;</td><td class="n">3</td></tr></table>
+    >>> table(["who"], [["<a>"]])
+    '<table><tr><th>who</th></tr><tr><td>&lt;a&gt;</td></tr></table>'
     """
     marks = [' class="n"' if head.startswith("#") else "" for head in heads]
     first = "".join(
@@ -124,9 +125,10 @@ def tiles(values: Mapping[str, str]) -> str:
     return f'<div class="tiles">{inside}</div>'
 
 
-def bar(share: float) -> str:
+def bar(share: float, colour: str = RUNNING) -> str:
     """Return a bar that is filled to a share."""
-    return f'<div class="bar"><i style="width:{100 * min(1.0, max(0.0, share)):.1f}%"></i></div>'
+    wide = 100 * min(1.0, max(0.0, share))
+    return f'<div class="bar"><i style="width:{wide:.1f}%;background:{colour}"></i></div>'
 
 
 def badge(state: str) -> str:

@@ -1,4 +1,4 @@
-"""What the program that drives a run tells of it: what is run, each step, each round, how it ends."""
+"""What the program that drives a run tells of it: what is run, each step, each round, the end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ _KEYS = ("workflow", "seed", "populations", "environments", "model", "budget", "
 def tell_run(driver: Driver, rounds: Any) -> None:
     """Tell what is run, as it starts or goes on."""
     about = {key: driver.store.about.get(key) for key in _KEYS}
+    about["populations"] = {
+        name: {**of, "given": _given(driver.session.members.get(of["name"]))}
+        for name, of in (about["populations"] or {}).items()
+    }
     about["folder"] = "" if driver.store.temporary else str(driver.store.folder)
     about["reads"] = str(driver.store.folder)
     about["rounds"] = rounds if type(rounds) is int else None
     about["closed"] = driver.rounds.closed
     _tell(driver.session, {"run": plain(about)})
+
+
+def _given(members: Any) -> list[str]:
+    """Return the columns that were given with a population."""
+    coords = [] if members is None else [str(name) for name in members.frame.coords]
+    return [name for name in coords if name != members.dim]
 
 
 def tell_step(session: Any, step: Step, number: int) -> None:

@@ -13,6 +13,9 @@ from daskagents.monitor.heard import RunSeen
 from daskagents.monitor.page import Choice, fill, html, show
 from daskagents.monitor.plugin import MonitorPlugin
 
+#: What a line is made of before there is one: without any point, it would have no scale.
+_NOTHING = {"t": [0.0], "agents": [0.0], "tokens": [0.0]}
+
 
 class View:
     """How far a run is, how fast, and what it costs."""
@@ -22,9 +25,9 @@ class View:
     def __init__(self, plugin: MonitorPlugin, choice: Choice) -> None:
         self.plugin, self.choice = plugin, choice
         self._bar = html(height=52)
-        self._tiles = html(height=150)
-        self._about = html(height=150)
-        self._line = ColumnDataSource({"t": [], "agents": [], "tokens": []})
+        self._tiles = html()
+        self._about = html()
+        self._line = ColumnDataSource(_NOTHING)
         self.root = column(
             self._bar,
             self._tiles,
@@ -53,13 +56,14 @@ class View:
             show(self._bar, "")
             show(self._tiles, look.note("Start one with da.run(...), or: daskagents run."))
             show(self._about, "")
-            fill(self._line, {"t": [], "agents": [], "tokens": []})
+            fill(self._line, _NOTHING)
             return
         show(self._bar, _bar(run))
         show(self._tiles, look.tiles(figures(run)))
         show(self._about, _values(run))
-        points = list(zip(*run.history(), strict=True)) or [(), (), ()]
-        fill(self._line, dict(zip(("t", "agents", "tokens"), map(list, points), strict=True)))
+        points = [(t, replies, tokens) for t, replies, _, tokens in run.history()]
+        columns = zip(*points, strict=True) if points else _NOTHING.values()
+        fill(self._line, dict(zip(_NOTHING, map(list, columns), strict=True)))
 
 
 def frame(title: str, height: int, **about: object) -> figure:
@@ -93,7 +97,8 @@ def _bar(run: RunSeen) -> str:
     passed = (run.ended or time()) - run.began
     said += f" · {look.duration(float(int(passed)))}" if passed >= 1 else ""
     share = run.closed / rounds if rounds else float(run.state == "done")
-    return f"<p>{look.short(said)}</p>{look.bar(share)}"
+    colour = look.RUNNING if run.open else "#4f8f78" if run.state == "done" else look.FAILED
+    return f"<p>{look.short(said)}</p>{look.bar(share, colour)}"
 
 
 def figures(run: RunSeen) -> dict[str, str]:

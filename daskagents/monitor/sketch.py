@@ -21,7 +21,7 @@ from daskagents.coded import Coded
 from daskagents.columns import Column, Plain
 from daskagents.ragged import Texts
 
-#: Rows of a block that are looked at for histograms and quantiles; and for texts that rarely repeat.
+#: Rows of a block that are looked at for histograms and quantiles, and for texts that are long.
 SAMPLE, TEXTS = 4096, 1024
 #: Intervals between quantiles that are kept, and the share of the rows that one may be off.
 PARTS, ERROR = 64, 1 / 64
@@ -246,7 +246,7 @@ def sketch_column(column: Column, failed: NDArray[np.bool_] | None = None) -> Sk
 def read_sketch(plain: Mapping[str, Any]) -> Sketch:
     """Return the sketch that `plain` was taken from."""
     if plain["kind"] == "text":
-        top = {text: number for text, number in plain["top"]}
+        top = dict(plain["top"])
         return Counts(*plain["n"], top, plain["others"], plain["sampled"])
     count, missing, taken = plain["n"]
     level, first, bins = plain["bins"]
