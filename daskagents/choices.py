@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distributed import Client
-
-from daskagents import models
 from daskagents.agent import Agent
 from daskagents.errors import UsageError
 from daskagents.interrupt import own_cluster
 from daskagents.models.base import Model
-from daskagents.models.budget import Budget
-from daskagents.population import Population
 from daskagents.reporting import tell
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from daskagents.models.budget import Budget
 
 _LOCAL = (
     "The local model is a very small one: it shows that the system works with a language model."
@@ -61,6 +61,8 @@ def where(
 
 def budget_for(options: Iterable[str]) -> Budget | None:
     """Return the budget of a run; None without limits."""
+    from daskagents.models.budget import Budget
+
     limits: dict[str, float] = {}
     for option in options:
         name, _, amount = option.partition("=")
@@ -78,6 +80,8 @@ def budget_for(options: Iterable[str]) -> Budget | None:
 
 def model_for(said: str | None, given: Iterable[Any]) -> Model | None:
     """Return the model of a run: what was said or, where agents may ask one, the local one."""
+    from daskagents.population import Population
+
     populations = [value for value in given if isinstance(value, Population)]
     if said is None and not any(p.model is None and _waits(p.cls) for p in populations):
         return None
@@ -86,6 +90,8 @@ def model_for(said: str | None, given: Iterable[Any]) -> Model | None:
 
 def named_model(said: str) -> Model:
     """Return the model that a word on the command line means."""
+    from daskagents import models
+
     if said == "local":
         tell(_LOCAL)
         try:

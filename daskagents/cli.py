@@ -1,4 +1,7 @@
-"""The command line: ``daskagents run``, ``show``, ``plot``, ``doctor``, ``install-model``."""
+"""The command line: ``daskagents run``, ``show``, ``plot``, ``doctor``, ``install-model``.
+
+Each command imports what it needs: help, and a shell that completes, need not wait for Dask.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,10 @@ from rich.text import Text
 import daskagents
 from daskagents import continuing, piloting, serving
 from daskagents.afterwards import after_command
-from daskagents.arguments import arguments
 from daskagents.choices import budget_for, free_folder, model_for, pairs, where
-from daskagents.closing import draw_results, show_results
-from daskagents.completing import option_names
-from daskagents.doctor import examine
-from daskagents.drawing import draw
 from daskagents.errors import UsageError
-from daskagents.explaining import explain
 from daskagents.flags import (
+    MAX_FAILED,
     Agents,
     Debug,
     Folder,
@@ -36,16 +34,10 @@ from daskagents.flags import (
     WorkflowFile,
 )
 from daskagents.interrupt import quiet_interrupt
-from daskagents.loading import load
-from daskagents.models.local import install_model
 from daskagents.personas import commands as personas
 from daskagents.personas import write_command
 from daskagents.reporting import FAILED, WRONG_USE, Doing, one_error, print_json, tell
-from daskagents.running import run
-from daskagents.session import MAX_FAILED
-from daskagents.showing import show_run
 from daskagents.stdout import kept_stdout
-from daskagents.workflow import bind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,12 +95,16 @@ def _root(
 @app.command("install-model")
 def _install_model(debug: Debug = False) -> None:
     """Install the weights of the small model that --model local runs."""
+    from daskagents.models.local import install_model
+
     with one_error(Doing(), debug):
         install_model()
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:
     """Return the parameters of a workflow that begin so, each with its equals sign."""
+    from daskagents.completing import option_names
+
     # where the value of -p is still missing, the parser has left its arguments unnamed
     target = context.params.get("workflow") or next(iter(context.args), "")
     names = option_names(target)
@@ -169,6 +165,13 @@ def _run(
     debug: Debug = False,
 ) -> None:
     """Run a workflow, show its rounds, and draw what the agents replied."""
+    from daskagents.arguments import arguments
+    from daskagents.closing import draw_results, show_results
+    from daskagents.explaining import explain
+    from daskagents.loading import load
+    from daskagents.running import run
+    from daskagents.workflow import bind
+
     doing = Doing(as_json=as_json)
     with one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
         if help_workflow and as_json:
@@ -205,6 +208,8 @@ def _run(
 @app.command("show")
 def _show(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
     """Show what a run was, and its rounds so far."""
+    from daskagents.showing import show_run
+
     with one_error(Doing(), debug):
         run = daskagents.open_run(folder)
         if as_json:
@@ -242,6 +247,8 @@ def _plot(
     debug: Debug = False,
 ) -> None:
     """Draw a variable of a run, round by round."""
+    from daskagents.drawing import draw
+
     with one_error(Doing(), debug):
         print(draw(folder, variable, kind=kind, by=by, out=out))
 
@@ -263,6 +270,8 @@ def _doctor(
     debug: Debug = False,
 ) -> None:
     """Look at what runs need on this machine, and say what to do about what is missing."""
+    from daskagents.doctor import examine
+
     with one_error(Doing(), debug), quiet_interrupt():
         console, found = Console(), []
         colors = {"ok": "green", "warning": "yellow", "problem": "bold red"}

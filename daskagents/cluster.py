@@ -65,6 +65,17 @@ class AgentsPlugin(WorkerPlugin):  # type: ignore[misc]
         logging.getLogger("distributed.worker").removeFilter(_is_news)
 
 
+class HushPlugin(WorkerPlugin):  # type: ignore[misc]
+    """Keeps a worker from writing of what is cut short when it is closed."""
+
+    name = "daskagents-hush"
+
+    def setup(self, worker: Any) -> None:
+        """Let it write while it runs, and no longer."""
+        for handler in logging.getLogger("distributed").handlers:
+            handler.addFilter(lambda record: worker.status is Status.running)
+
+
 class ApartPlugin(WorkerPlugin):  # type: ignore[misc]
     """Tells all workers, those to come too, which blocks of a run are to be run apart.
 
@@ -181,7 +192,7 @@ def connect(client: Client | str | None, workers: int | None = None) -> Iterator
         yield client
         return
     if isinstance(client, str):
-        with _client_at(client) as connected:
+        with client_at(client) as connected:
             yield connected
         return
     if client is not None:
@@ -202,7 +213,7 @@ def current_client() -> Client | None:
         return None
 
 
-def _client_at(address: str) -> Client:
+def client_at(address: str) -> Client:
     try:
         return Client(address, set_as_default=False, timeout=_PATIENCE)
     except (OSError, ValueError) as error:

@@ -8,14 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from daskagents.choices import budget_for, named_model, pairs, where
-from daskagents.closing import draw_results, show_results
-from daskagents.comparing import compare
 from daskagents.flags import Debug, Folder, Json, ModelAsRun, Parameters, Scheduler, Sync, Workers
 from daskagents.interrupt import quiet_interrupt
-from daskagents.opened import open_run
-from daskagents.options import read
 from daskagents.reporting import FAILED, Doing, one_error, print_json
-from daskagents.resuming import Found, replay, resume
 from daskagents.stdout import kept_stdout
 
 
@@ -44,6 +39,10 @@ def _resume(
     debug: Debug = False,
 ) -> None:
     """Go on with a run that was killed or has failed, or have more rounds of it."""
+    from daskagents.closing import draw_results, show_results
+    from daskagents.opened import open_run
+    from daskagents.resuming import resume
+
     doing = Doing(folder=folder, as_json=as_json)
     with one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
         place = where(sync, scheduler, workers)
@@ -75,6 +74,10 @@ def _replay(
     debug: Debug = False,
 ) -> None:
     """Run what a directory holds again, with the answers in its journal and no endpoint."""
+    from daskagents.closing import show_results
+    from daskagents.comparing import compare
+    from daskagents.resuming import replay
+
     doing = Doing()
     with one_error(doing, debug), quiet_interrupt():
         place = where(sync, scheduler, workers)
@@ -88,6 +91,8 @@ def _replay(
 
 def _diff(one: Folder, other: Folder, debug: Debug = False) -> None:
     """Say whether two runs agree to the last bit, and where they first part."""
+    from daskagents.comparing import compare
+
     with one_error(Doing(), debug):
         found = compare(one, other)
         print(found)
@@ -97,6 +102,9 @@ def _diff(one: Folder, other: Folder, debug: Debug = False) -> None:
 
 def _options(folder: Path, option: list[str] | None) -> dict[str, Any]:
     """Read parameters of the workflow that a directory is of."""
+    from daskagents.options import read
+    from daskagents.resuming import Found
+
     given = pairs(option or ())
     if not given:
         return {}

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+#: What `Session` has too, which is not imported for help alone.
+MAX_FAILED = 0.01
+
 WorkflowFile = Annotated[
     str,
     typer.Argument(

@@ -8,11 +8,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distributed import Client, Status, WorkerPlugin
-
-from daskagents.cluster import start_cluster
+if TYPE_CHECKING:
+    from distributed import Client
 
 #: The exit code of a program that Ctrl-C has ended.
 INTERRUPTED = 130
@@ -48,16 +47,11 @@ def own_cluster(workers: int | None = None) -> Iterator[Client]:
         How many worker processes; by default one per core.
 
     """
+    # not above: whoever asks for help need not wait for Dask
+    from distributed import Client
+
+    from daskagents.cluster import HushPlugin, start_cluster
+
     with start_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
-        client.register_plugin(_Hush())
+        client.register_plugin(HushPlugin())
         yield client
-
-
-class _Hush(WorkerPlugin):  # type: ignore[misc]
-    """Keeps a worker from writing of what is cut short when it is closed."""
-
-    name = "daskagents-hush"
-
-    def setup(self, worker: Any) -> None:
-        for handler in logging.getLogger("distributed").handlers:
-            handler.addFilter(lambda record: worker.status is Status.running)

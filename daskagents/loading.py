@@ -10,13 +10,15 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from daskagents.errors import UsageError, WorkflowError
 from daskagents.options import did_you_mean
-from daskagents.workflow import Workflow
+
+if TYPE_CHECKING:
+    from daskagents.workflow import Workflow
 
 
 @dataclass(frozen=True)

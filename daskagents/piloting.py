@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from daskagents.arguments import arguments
 from daskagents.choices import model_for, pairs, where
-from daskagents.estimating import Interval, estimate
 from daskagents.flags import (
     Agents,
     Debug,
@@ -26,10 +24,8 @@ from daskagents.flags import (
     WorkflowFile,
 )
 from daskagents.interrupt import quiet_interrupt
-from daskagents.loading import load
 from daskagents.reporting import Doing, one_error
 from daskagents.stdout import kept_stdout
-from daskagents.workflow import bind
 
 
 def add(app: typer.Typer) -> None:
@@ -60,6 +56,11 @@ def _estimate(
     debug: Debug = False,
 ) -> None:
     """Predict calls, tokens, cost and time of a run, by two rounds with a few of its agents."""
+    from daskagents.arguments import arguments
+    from daskagents.estimating import Interval, estimate
+    from daskagents.loading import load
+    from daskagents.workflow import bind
+
     doing = Doing(as_json=as_json)
     with one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
         place = where(sync, scheduler, workers)

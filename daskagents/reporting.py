@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -15,9 +16,10 @@ from rich.text import Text
 
 from daskagents.errors import DaskAgentsError, EndpointError, UsageError
 from daskagents.interrupt import INTERRUPTED
-from daskagents.loading import Program
-from daskagents.opened import OpenRun, open_run
-from daskagents.showing import as_json
+
+if TYPE_CHECKING:
+    from daskagents.loading import Program
+    from daskagents.opened import OpenRun
 
 #: Exit codes: a run failed, or something was asked for wrongly.
 FAILED, WRONG_USE = 1, 2
@@ -25,6 +27,8 @@ FAILED, WRONG_USE = 1, 2
 
 def print_json(run: OpenRun, picture: Path | None = None) -> None:
     """Print all that is known of a run as one JSON object."""
+    from daskagents.showing import as_json
+
     print(json.dumps(as_json(run, None if picture is None else str(picture)), indent=1))
 
 
@@ -62,6 +66,8 @@ def one_error(doing: Doing, debug: bool) -> Iterator[None]:
         if doing.left and code != WRONG_USE:
             tell(doing.left)
             if doing.as_json and doing.folder is not None:
+                from daskagents.opened import open_run
+
                 print_json(open_run(doing.folder))
         raise typer.Exit(code) from None
 

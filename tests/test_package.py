@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 import daskagents
-from daskagents import errors
+from daskagents import errors, flags, session
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "daskagents"
@@ -185,6 +185,19 @@ def test_importing_the_package_waits_for_nothing_that_it_may_not_need() -> None:
     assert ended.stdout == "[]\nTrue True\n"
     with pytest.raises(AttributeError, match="no attribute 'Populaton'"):
         _ = daskagents.Populaton  # type: ignore[attr-defined]
+
+
+def test_help_and_completion_wait_for_nothing_that_a_run_needs() -> None:
+    said = (
+        "import sys, daskagents.cli, daskagents.completing;"
+        "print(sorted({'dask', 'distributed', 'xarray', 'zarr', 'pandas', 'openai', 'pyarrow',"
+        " 'matplotlib', 'faker'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "[]\n"
+    assert flags.MAX_FAILED == session.MAX_FAILED
 
 
 def test_what_workers_import_is_little() -> None:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from daskagents.choices import where
-from daskagents.cluster import connect
 from daskagents.flags import Debug, Scheduler, Workers
 from daskagents.interrupt import quiet_interrupt
 from daskagents.reporting import FAILED, Doing, one_error, tell
@@ -58,6 +57,8 @@ def _sample(
             raise personas.SpecError(f"{out} is no .parquet file; people are written as such")
         place: Any = nullcontext()
         if workers is not None or scheduler is not None:
+            from daskagents.cluster import connect
+
             where(False, scheduler, workers)  # both are too many
             place = connect(scheduler, workers)
         with place as client:

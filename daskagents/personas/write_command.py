@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from daskagents.choices import budget_for, free_folder, named_model, where
-from daskagents.flags import Debug, Scheduler, Seed, Sync, Workers
+from daskagents.flags import MAX_FAILED, Debug, Scheduler, Seed, Sync, Workers
 from daskagents.interrupt import quiet_interrupt
 from daskagents.reporting import Doing, one_error, tell
-from daskagents.session import MAX_FAILED
 
 
 @dataclass
