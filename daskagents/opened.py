@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from daskagents import html
+from daskagents.afterwards.ended import Ended
 from daskagents.environments.describing import open_environment
 from daskagents.errors import UsageError
 from daskagents.failures import read_failures
@@ -21,7 +22,7 @@ from daskagents.rounds import open_rounds
 from daskagents.store import file_name, read_about
 
 
-class OpenRun:
+class OpenRun(Ended):
     """A run, read from its directory; made by `open_run`.
 
     Attributes
@@ -142,41 +143,6 @@ class OpenRun:
             Of which population, where several have asked a model.
         """
         return conversation_of(self.folder, agent, population)
-
-    def export(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        population: str | None = None,
-        rounds: slice | str | None = None,
-    ) -> list[Path]:
-        """Write the results as tables for pandas and R: a row for each round and agent.
-
-        Parameters
-        ----------
-        path
-            A file that ends with .parquet or .csv, or a folder for Parquet files. What has other
-            dimensions than the first agents goes into files beside it: values per round into
-            ``..._rounds``, other populations and groups under the names of their dimensions. What
-            each column is stands in ``..._codebook.csv`` and ``..._codebook.md``.
-        population
-            One of several populations, by its name; None for all.
-        rounds
-            Which rounds, counted from 0: a slice, or a text such as ``"2:5"``; None for all.
-
-        Returns
-        -------
-        list of Path
-            The files.
-
-        Raises
-        ------
-        UsageError
-            If there are no rounds, no such population, or the path is none of these.
-        """
-        from daskagents.afterwards.export import export  # not above: it imports Arrow
-
-        return export(self, path, population=population, rounds=rounds)
 
     def __repr__(self) -> str:
         workflow, found = self.about.get("workflow", {}).get("name", "?"), self._found()

@@ -26,7 +26,7 @@ from daskagents.models.dummy import Dummy
 from daskagents.named import Named
 from daskagents.population import Population
 from daskagents.running import Settings, execute
-from daskagents.store import file_name, read_about
+from daskagents.store import check_whole, file_name, read_about
 from daskagents.table import Table
 from daskagents.workflow import bind
 
@@ -188,6 +188,7 @@ class Found:
     ) -> None:
         self.folder = Path(folder).expanduser().absolute()
         self.about = read_about(self.folder)
+        check_whole(self.folder, self.about)
         if "program" not in self.about or "populations" not in self.about:
             raise UsageError(f"{self.folder} was killed before the run began; {self._again}")
         lacks = [name for name in _NEEDED if name not in self.about]

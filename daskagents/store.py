@@ -105,6 +105,7 @@ class Store:
         """Read what the run did before, if it goes on, and open its events."""
         if resume:
             self.about, self.past = read_about(self.folder), read_past(self.folder)
+            check_whole(self.folder, self.about)
             self.begun = True
         try:
             self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")
@@ -331,6 +332,21 @@ def read_about(folder: Path) -> dict[str, Any]:
     if crc is not None and crc != _crc(about):
         raise FolderError(f"{folder / 'run.json'} is damaged; restore it from a copy")
     return about
+
+
+def write_about(folder: Path, about: dict[str, Any]) -> None:
+    """Write ``run.json`` of a copy."""
+    text = json.dumps(about | {"crc": _crc(about)}, indent=1)
+    (folder / "run.json").write_text(text, encoding="utf-8")
+
+
+def check_whole(folder: Path, about: Mapping[str, Any]) -> None:
+    """Raise a `FolderError` if a run directory is a copy without its texts."""
+    if "redacted" in about:
+        raise FolderError(
+            f"{folder} is a redacted copy: texts were removed from it that a run needs to go on or"
+            " to be replayed; use the original"
+        )
 
 
 def _crc(about: dict[str, Any]) -> str:

@@ -65,11 +65,16 @@ def encode(tree: Tree, version: Version) -> bytes:
     >>> decode(tree_of(market), data)
     Version(number=3, step=2, values={('price',): 12.0})
     """
-    arrays: dict[str, NDArray[Any]] = {"about": np.array([version.number, version.step])}
-    for path, value in version.values.items():
+    parts = {path: _arrays(tree.leaf(path), value) for path, value in version.values.items()}
+    return encode_parts(version.number, version.step, parts)
+
+
+def encode_parts(number: int, step: int, parts: Mapping[Path, Mapping[str, NDArray[Any]]]) -> bytes:
+    """Return a version as a file has it, from the arrays of its values by path."""
+    arrays: dict[str, NDArray[Any]] = {"about": np.array([number, step])}
+    for path, named in parts.items():
         said = json.dumps(path)
-        for part, array in _arrays(tree.leaf(path), value).items():
-            arrays[f"{said} {part}"] = array
+        arrays |= {f"{said} {part}": array for part, array in named.items()}
     arrays["crc32"] = np.array([_check(arrays)], np.uint32)
     buffer = BytesIO()
     dump(arrays, buffer)
@@ -170,4 +175,14 @@ def read(tree: Tree, path: File) -> Version:
     return decode(tree, data, str(path))
 
 
-__all__ = ["Version", "decode", "encode", "load_parts", "part_name", "path_of", "read", "write"]
+__all__ = [
+    "Version",
+    "decode",
+    "encode",
+    "encode_parts",
+    "load_parts",
+    "part_name",
+    "path_of",
+    "read",
+    "write",
+]

@@ -245,6 +245,14 @@ def _write_packed(
         os.fsync(file.fileno())
 
 
+def write_packed(path: Path, blocks: Iterable[tuple[int, Head, list[Chat]]]) -> None:
+    """Write the chats of some blocks of a step into one compressed file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for block, head, chats in blocks:
+            file.write(frame(encode(_pack(block, head, chats))))
+
+
 def _pack(block: int, head: Head, chats: list[Chat]) -> Packed:
     agents = [chat.agent for chat in chats]
     sums = tuple(map(sum, zip(*(chat.numbers for chat in chats), strict=True)))

@@ -78,9 +78,13 @@ def read_texts(folder: Path) -> dict[str, str]:
     """Read all long texts of a journal, by reference; those that are damaged are left out."""
     found: dict[str, str] = {}
     for path in sorted((folder / "texts").glob("*")):
-        for each in read_frames(path.read_bytes())[0]:
-            found[_MARK + each.payload[:_SIZE].hex()] = _unpack(each.payload)
+        found |= map(text_in, (each.payload for each in read_frames(path.read_bytes())[0]))
     return found
+
+
+def text_in(payload: bytes) -> tuple[str, str]:
+    """Return the reference of a long text, and the text, as they stand in a frame."""
+    return _MARK + payload[:_SIZE].hex(), _unpack(payload)
 
 
 def pick_texts(folder: Path, wanted: Collection[str]) -> dict[str, str]:
