@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from daskagents import tasks
+from daskagents.current import running
 from daskagents.ending import plain_errors, status_after
 from daskagents.environments.base import Environment, start_of
 from daskagents.errors import (
@@ -36,7 +37,8 @@ from daskagents.population import Population
 from daskagents.reads import AGAIN
 from daskagents.record import Record
 from daskagents.rounds import Rounds, add_alive, fold, paths, remove
-from daskagents.session import Session, running
+from daskagents.session import Session
+from daskagents.steering.control import Control
 from daskagents.snapshot import Snapshot, heard_of
 from daskagents.store import Store
 from daskagents.tasks import Part, writing
@@ -71,6 +73,8 @@ class Driver:
     heed
         Is told of each round that is closed: its number, seconds, and what each block of each of
         its steps told.
+    source
+        The run directory whose interventions are made again, of a replay.
 
     """
 
@@ -89,6 +93,7 @@ class Driver:
         accepted: Mapping[int, Mapping[int, str]] | None = None,
         ahead: int = AHEAD,
         heed: Heed | None = None,
+        source: str = "",
     ) -> None:
         self.ahead, self.heed, self.past = ahead, heed, store.past
         self._was_done = store.about.get("status") == "done"
@@ -121,6 +126,7 @@ class Driver:
         self._folding = Folding(executor, store, self.rounds, self.session.token)
         self._loaded: list[str] = []
         self._warned = False
+        self.control = Control(self.session, store, self.snapshot, source)
         self._closed_at = self._started = self._cut_at = time.monotonic()
 
     def read(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
@@ -147,10 +153,13 @@ class Driver:
                 with writing(self.store.folder):
                     self._join(bound)
                 tell_run(self, bound.arguments.get("rounds"))
+                self.control.start(bound.arguments.get("rounds"))
+                self.control.begin_round(0)
                 with closing(cast(_Rounds, workflow(*bound.args, **bound.kwargs))) as generator:
                     for yielded in generator:
                         with writing(self.store.folder):
                             self._end_round(yielded)
+                        self.control.begin_round(self.yielded)
                 self._check_end()
                 with writing(self.store.folder):
                     self._finish()
@@ -168,6 +177,7 @@ class Driver:
             self._give_up("done" if unharmed else status_after(error))
             raise
         finally:
+            self.control.close()
             self.session.close()
 
     def _join(self, bound: Any) -> None:
@@ -220,7 +230,8 @@ class Driver:
         if self._pace.due(self.yielded - self._last_cut, since):
             self._close_all()  # not of the cost: the cluster is at work as long as this takes
             began = time.monotonic()
-            self._checkpoint()
+            with self.session.lock:
+                self._checkpoint()
             self._cut_at = time.monotonic()
             self._pace.took(self._cut_at - began)
 
@@ -441,6 +452,7 @@ class Driver:
 
     def _give_up(self, status: str) -> None:
         """Leave a readable run directory behind, whatever happened."""
+        self.control.close()
         with suppress(Exception):  # what went wrong is being said already
             while self.pending and self._is_done(self.pending[0]):
                 self._close(self.pending[0])
@@ -462,6 +474,7 @@ class Driver:
 
     def _let_go(self) -> None:
         """Stop what is under way."""
+        self.control.close()
         self.executor.judge = None
         steps = [*self.session.steps, *(step for record in self.pending for step in record.steps)]
         with suppress(Exception):
@@ -495,6 +508,7 @@ class Driver:
             total.cost + heard.cost,
             closed + heard.parts,
             {} if session.budget is None else session.budget.limits,
+            self.control.state,
         )
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from distributed import CancelledError
 from distributed.scheduler import KilledWorker
 
-from daskagents.errors import BudgetError, RunError
+from daskagents.errors import BudgetError, RunError, StoppedError
 from daskagents.executors import Executor
 from daskagents.store import Store
 
@@ -17,6 +17,8 @@ def status_after(error: BaseException) -> str:
     """Return how a run has ended that ended so."""
     if isinstance(error, BudgetError):
         return "out of budget"
+    if isinstance(error, StoppedError):
+        return "stopped"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 

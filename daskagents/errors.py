@@ -25,6 +25,7 @@
     └── RunError(RuntimeError)            a run had to stop
         ├── InboxError                    an agent got more messages than its inbox may hold
         ├── AdvanceError                  an environment could not make its next version
+        ├── StoppedError                  somebody asked it to
         ├── NotStoredError                it needs a result of the past that is stored nowhere
         └── OlderError                    its last checkpoint is damaged, and not the one before
 """
@@ -166,6 +167,10 @@ class InboxError(RunError):
 
 class AdvanceError(RunError):
     """An environment could not make its next version; the run stops at the last good one."""
+
+
+class StoppedError(RunError):
+    """A run was stopped on purpose: from another shell, a page, or Python; it can be gone on with."""
 
 
 class NotStoredError(RunError):

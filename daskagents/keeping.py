@@ -20,6 +20,7 @@ from daskagents.monitor.plugin import MonitorPlugin
 ASK, OPEN, CLOSE = "daskagents_ask", "daskagents_open", "daskagents_close"
 LOST = "daskagents_lost"
 NEWEST = "daskagents_newest"
+RUNS, COMMAND, ANSWER = "daskagents_runs", "daskagents_command", "daskagents_answer"
 
 
 class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -46,6 +47,9 @@ class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
             CLOSE: self.close_run,
             LOST: self.lost,
             NEWEST: self.newest,
+            RUNS: self.list_runs,
+            COMMAND: self.command,
+            ANSWER: self.answer,
         }
         self._scheduler = scheduler
 
@@ -91,6 +95,27 @@ class KeeperPlugin(SchedulerPlugin):  # type: ignore[misc]
         there = [key for key in found if key is not None]
         self._scheduler.client_desires_keys(keys=there, client=client)
         return found
+
+    async def list_runs(self) -> list[dict[str, Any]]:
+        """Return what the scheduler has heard of runs that have not ended, the newest last."""
+        return [
+            {"topic": run.topic, "state": run.state, **run.about}
+            for run in self._monitor().runs.values()
+            if run.open
+        ]
+
+    async def command(self, topic: str, said: dict[str, Any]) -> str:
+        """Pass a command on to a run; return under which name its answer will be there."""
+        number: str = self._monitor().command(topic, said)
+        return number
+
+    async def answer(self, number: str) -> dict[str, Any] | None:
+        """Return the answer to a command; None as long as there is none."""
+        found: dict[str, Any] | None = self._monitor().answers.get(number)
+        return found
+
+    def _monitor(self) -> Any:
+        return self._scheduler.plugins[MonitorPlugin.name]
 
     async def open(self, topic: str, client: str) -> None:
         """Begin to keep the accounts of a run."""

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from daskagents.errors import FolderError
 
+#: Seconds that a look at a lock may take.
+_LOOKED_AT = 0.1
+
 
 class Lock:
     """Holds a run directory as long as this process lives, or until it is let go.
@@ -37,7 +40,7 @@ class Lock:
         except OSError as error:
             raise FolderError(f"{folder} cannot be written: {error.strerror}") from None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._file)
         except BlockingIOError:
             os.close(self._file)
             raise FolderError(
@@ -51,6 +54,23 @@ class Lock:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, json.dumps(said).encode(), 0)
 
+    @staticmethod
+    def held(folder: Path) -> bool:
+        """Whether a live run holds a directory, as far as can be told from here."""
+        try:
+            file = os.open(folder / "run.lock", os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return False
+
     def _holder(self) -> str:
         with suppress(OSError, ValueError, KeyError):
             held = json.loads(self.path.read_text(encoding="utf-8"))
@@ -62,3 +82,17 @@ class Lock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _lock(file: int) -> None:
+    """Lock a file, in spite of those who only look whether it is locked."""
+    end = time.monotonic() + _LOOKED_AT
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return

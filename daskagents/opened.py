@@ -19,11 +19,13 @@ from daskagents.journal.reading import as_dataset, conversation_of, usage_of
 from daskagents.journal.segments import journal_of
 from daskagents.message import Message
 from daskagents.rounds import open_rounds
+from daskagents.steering.live import ByScheduler, Line, connect_to
+from daskagents.steering.steered import Steered
 from daskagents.store import file_name, read_about
 
 
-class OpenRun(Ended):
-    """A run, read from its directory; made by `open_run`.
+class OpenRun(Steered, Ended):
+    """A run, read from its directory, and steered while it is under way; made by `open_run`.
 
     Attributes
     ----------
@@ -34,13 +36,17 @@ class OpenRun(Ended):
 
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, line: Line | None = None) -> None:
+        self.folder, self._line = folder, line
         self.about = read_about(folder)
 
     @property
     def status(self) -> str:
-        """``running`` (or killed), ``done``, ``failed``, ``interrupted`` or ``out of budget``."""
+        """How it ended, as ``run.json`` says.
+
+        ``running`` (or killed), ``done``, ``stopped``, ``failed``, ``interrupted`` or ``out of
+        budget``.
+        """
         return str(self.about["status"])
 
     @cached_property
@@ -188,17 +194,22 @@ def _set(rounds: int | Iterable[int] | None) -> set[int] | None:
 
 
 def open_run(folder: str | os.PathLike[str]) -> OpenRun:
-    """Open a run directory, to read its results.
+    """Open a run, to read its results, to ask its agents, and to steer it while it is under way.
 
     Parameters
     ----------
     folder
-        What was given to `run` as ``out``.
+        What was given to `run` as ``out``; or the address of a Dask scheduler, such as
+        ``"tcp://10.0.0.1:8786"``, for the newest run that is under way there.
 
     Raises
     ------
     FolderError
         If the folder holds no run.
+    UsageError
+        If no scheduler answers at the address.
+    RunError
+        If no run is under way there.
 
     Examples
     --------
@@ -215,4 +226,7 @@ def open_run(folder: str | os.PathLike[str]) -> OpenRun:
     ('done', {'round': 1, 'agent': 10})
 
     """
+    if isinstance(folder, str) and "://" in folder:
+        client, run = connect_to(folder)
+        return OpenRun(Path(run["reads"]), ByScheduler(client, run["topic"]))
     return OpenRun(Path(folder).expanduser().absolute())

@@ -171,6 +171,12 @@ def read_past(folder: Path) -> Past:
     return past
 
 
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the newest checkpoint of a run, also one that nothing goes on from."""
+    generations = sorted((folder / "checkpoints").glob("*"), reverse=True)
+    return next(filter(None, map(read_checkpoint, generations)), None)
+
+
 def _checkpoints(folder: Path) -> Iterator[Checkpoint]:
     """Yield what a run may go on from, the newest first."""
     for generation in sorted((folder / "checkpoints").glob("*"), reverse=True):

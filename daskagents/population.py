@@ -16,6 +16,7 @@ from daskagents.agent import Agent, behaviour, waits
 from daskagents.choosing import check_choice
 from daskagents.entering import enter, leave
 from daskagents.environments.base import Branch, Environment
+from daskagents.current import current_session
 from daskagents.errors import UsageError
 from daskagents.exchange import tell
 from daskagents.fields import Field, has
@@ -27,7 +28,7 @@ from daskagents.models.describe import describe_model
 from daskagents.projection import state_bytes
 from daskagents.replies import as_branch, hear, make_frame, replies_of, states_of
 from daskagents.scan import assigns
-from daskagents.session import Session, current_session
+from daskagents.session import Session
 from daskagents.table import Table, block_bounds, read_table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")

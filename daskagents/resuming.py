@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +16,13 @@ from daskagents.columns import concat
 from daskagents.environments.base import Environment
 from daskagents.environments.describing import read_start, read_tree
 from daskagents.errors import FolderError, UsageError
-from daskagents.loading import import_file
 from daskagents.models.base import Model
 from daskagents.models.budget import Budget
 from daskagents.models.chosen import as_model
 from daskagents.models.dummy import Dummy
 from daskagents.named import Named
 from daskagents.population import Population
+from daskagents.references import find
 from daskagents.running import Settings, execute
 from daskagents.store import check_whole, file_name, read_about
 from daskagents.table import Table
@@ -197,7 +195,7 @@ class Found:
         self.program: dict[str, Any] = self.about["program"]
         self.options, self._asks = options, asks
         self._replays: dict[str, Any] = {}
-        self.workflow = workflow or _find(self.program["workflow"], "the workflow", self._again)
+        self.workflow = workflow or find(self.program["workflow"], "the workflow", self._again)
         self._populations: dict[str, Population] = {}
         self._environments: dict[str, Environment] = {}
 
@@ -237,12 +235,12 @@ class Found:
 
     def _argument(self, node: dict[str, Any], name: str) -> Any:
         if "population" in node:
-            whole = self._population(node["population"])
+            whole = self.population(node["population"])
             return whole if node["rows"] is None else whole._part(np.array(node["rows"], np.int64))
         if "environment" in node:
             return self._environment(node["environment"])
         if "named" in node:
-            return Named(self._population(node["named"]))
+            return Named(self.population(node["named"]))
         for kind, make in (("list", list), ("tuple", tuple)):
             if kind in node:
                 return make(self._argument(inner, name) for inner in node[kind])
@@ -264,18 +262,18 @@ class Found:
         if "tuple" in node:
             return tuple(self._make(inner, what, cure) for inner in node["tuple"])
         if "enum" in node:
-            return _find(node["enum"], what, cure)[node["member"]]
+            return find(node["enum"], what, cure)[node["member"]]
         if "found" in node:
-            return _find(node["found"], what, cure)
+            return find(node["found"], what, cure)
         if "missing" in node:
             raise UsageError(f"{what} has a {node['missing']}, which cannot be found again; {cure}")
         inside = {
             name: self._make(inner, f"{what} ({name})", cure)
             for name, inner in node["made_with"].items()
         }
-        return _find(node["class"], what, cure)(**inside)
+        return find(node["class"], what, cure)(**inside)
 
-    def _population(self, key: str) -> Population:
+    def population(self, key: str) -> Population:
         """Make a population again, as it was given."""
         if key not in self._populations:
             self._populations[key] = self._read(key, self.program["populations"][key])
@@ -287,14 +285,14 @@ class Found:
             what = f"the class of {key!r}"
             tree = read_tree(
                 self.program["environments"][key]["tree"],
-                lambda said: _find(said, what, self._again),
+                lambda said: find(said, what, self._again),
             )
             folder = self.folder / "environments" / file_name(key)
             self._environments[key] = read_start(tree, folder)
         return self._environments[key]
 
     def _read(self, key: str, said: dict[str, Any]) -> Population:
-        cls = _find(said["class"], f"the class of {key!r}", self._again)
+        cls = find(said["class"], f"the class of {key!r}", self._again)
         first, size, n = said["bounds"]
         name = self.about["populations"][key]["name"]
         columns = {}
@@ -330,47 +328,6 @@ def _bind(workflow: Any, given: dict[str, Any]) -> Any:
         else:
             options[name] = value
     return bind(workflow, tuple(args), options | given)
-
-
-def _find(said: dict[str, str], what: str, cure: str) -> Any:
-    """Find a class or a function by its module or its file."""
-    module, file, name = said["module"], said["file"], said["name"]
-    try:
-        found: Any = _module(module, file)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        where = file or f"the module {module!r}"
-        raise UsageError(f"{what}, {name}, cannot be found in {where} ({error}); {cure}") from None
-    return found
-
-
-def _module(name: str, file: str) -> Any:
-    """Return a module: the running program where it is that, else by import or by its file."""
-    main = sys.modules.get("__main__")
-    if file and _is(main, file):
-        return main
-    for known in list(sys.modules.values()):
-        if file and known.__name__ != "__main__" and _is(known, file):
-            return known
-    if name != "__main__":
-        try:
-            found = importlib.import_module(name)
-        except ImportError:
-            found = None
-        if found is not None and (not file or _is(found, file)):
-            return found
-    if not file:
-        raise ImportError("it was typed in, as in a notebook")
-    if not Path(file).is_file():
-        raise ImportError("there is no such file")
-    return import_file(Path(file))
-
-
-def _is(module: Any, file: str) -> bool:
-    """Whether a module is of a file."""
-    own = getattr(module, "__file__", None)
-    return own is not None and str(Path(own).resolve()) == file
 
 
 __all__ = ["replay", "resume"]

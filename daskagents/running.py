@@ -210,7 +210,7 @@ def execute(workflow: Workflow, bound: Any, settings: Settings) -> xr.Dataset:
             store.past.may_differ = accept = settings.accept_changes
             check_program(store.about, store.folder, program, int(settings.seed), accept)
         with ExitStack() as entered:
-            executor = entered.enter_context(_executor(settings.client))
+            executor = entered.enter_context(executor_for(settings.client))
             try:
                 try:
                     _drive(executor, store, workflow, bound, settings, program)
@@ -260,6 +260,7 @@ def _drive(
         accepted=accepted_of(known) if known is not None else None,
         ahead=rounds_ahead(list(populations_in(bound.arguments)), executor.memory(), AHEAD),
         heed=settings.heed,
+        source=settings.source,
     )
     with reading(driver.read):
         store.begin(
@@ -301,7 +302,7 @@ def _check(settings: Settings) -> None:
 
 
 @contextmanager
-def _executor(client: Any) -> Iterator[Executor]:
+def executor_for(client: Any) -> Iterator[Executor]:
     """Yield where the run's tasks run."""
     if isinstance(client, str) and client == "sync":
         here = Here()

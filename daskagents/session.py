@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import uuid
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,20 +14,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from dask.array.core import Array
-from distributed import Client
 from numpy.typing import NDArray
 
 from daskagents import tasks
 from daskagents.agent import Agent, behaviour
 from daskagents.block import Call, Charter, Said
-from daskagents.cluster import current_client
 from daskagents.columns import Column
 from daskagents.environments.base import Branch, Environment, give_seat, start_of
 from daskagents.environments.describing import describe_realm
 from daskagents.environments.versions import Made, Versions, make_versions
 from daskagents.errors import NotStoredError, RunError, UsageError
 from daskagents.exchange import exchange
-from daskagents.executors import Cluster, Executor, Here
+from daskagents.executors import Executor
 from daskagents.forms import Form, declared_form
 from daskagents.journal.attempt import Journaling
 from daskagents.lazies import ORIGIN, Lazies
@@ -119,6 +114,11 @@ class Session:
         self._parts_heard: dict[tuple[int, int], Part] = {}
         self._under_way: dict[int, Step] = {}
         self._news = threading.Condition()
+        #: Who has it may count on it that no step is being submitted.
+        self.lock = threading.RLock()
+        #: Passed before each step: it may wait, or raise an error.
+        self.gate: Callable[[], None] = pass_through
+        self.held = False
         self.closed = False
         self.reads = Reads(store, past)
         self._addressed: dict[int, list[int]] = {}
@@ -291,6 +291,21 @@ class Session:
 
         `play` is the scene of a step of groups, which do that in place of a method.
         """
+        self.gate()
+        with self.lock:
+            return self._step(members, rows, method, heards, named, digest, env, play)
+
+    def _step(
+        self,
+        members: Members,
+        rows: NDArray[np.int64] | None,
+        method: str,
+        heards: Sequence[Any],
+        named: bool,
+        digest: str,
+        env: Branch | None,
+        play: Any,
+    ) -> Step:
         function = play or behaviour(members.cls, method)
         key = (members.cls, method)
         members.named = members.named or named
@@ -436,6 +451,13 @@ class Session:
         accepted = self.accepted.get(step.number, {})
         return replace(self._journal, settled=settled, accepted=accepted)
 
+    def journal_outside(self, members: Members) -> Journaling | None:
+        """Return how answers to questions from outside are written down."""
+        journal, store = self._journal, self.store
+        if journal is None or store is None or not store.shared or not members.journaled:
+            return None
+        return replace(journal, settled=False, accepted={}, source="") if journal.folder else None
+
     def name_of(self, step: Step) -> str:
         """Return the name of the array whose chunks are the results of a step."""
         return f"step-{step.members.name}-{step.number}-{self.token}"
@@ -545,33 +567,5 @@ class Session:
         return self.executor.submit(plan)[0]
 
 
-_running: ContextVar[Session | None] = ContextVar("_running", default=None)
-_ambient: weakref.WeakKeyDictionary[Client, Session] = weakref.WeakKeyDictionary()
-_here: list[Session] = []
-
-
-@contextmanager
-def running(session: Session) -> Iterator[None]:
-    """Make a session the one that populations join which were made in the meantime."""
-    token = _running.set(session)
-    try:
-        yield
-    finally:
-        _running.reset(token)
-
-
-def current_session() -> Session:
-    """Return the session of the run that is under way, else that of the current client."""
-    session = _running.get()
-    if session is not None:
-        return session
-    client = current_client()
-    if client is None:
-        if not _here:
-            here = Here()
-            atexit.register(here.close)  # else open connections complain when the program ends
-            _here.append(Session(here))
-        return _here[0]
-    if client not in _ambient:
-        _ambient[client] = Session(Cluster(client))
-    return _ambient[client]
+def pass_through() -> None:
+    """Let each step pass, where nobody steers."""

@@ -14,6 +14,9 @@
     checkpoints/   the last two generations of every block (Zarr)
     journal/       every answer of a model, by step, block and attempt
     failures/      why agents failed, by step and block
+    interventions.jsonl  what was changed from outside, and from which round on
+    surveys/       what agents answered that were asked from outside (Zarr)
+    control/       commands to the run while it is under way, and their answers
     program/       copies of the files of the program
     steps/         what tasks replied in rounds not yet folded into rounds.zarr, by attempt
     rounds/        the same for what the workflow made of replies
@@ -29,6 +32,7 @@ import platform
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -85,6 +89,7 @@ class Store:
         self.temporary = out is None
         self.sync = sync and not self.temporary
         self._brought = self._noted = 0.0
+        self._noting = threading.Lock()  # questions from outside are noted by other threads
         self.shared, self.begun = True, False
         self.past: Past | None = None
         self.about: dict[str, Any] = {}
@@ -152,7 +157,7 @@ class Store:
 
     def note(self, event: str, **fields: Any) -> None:
         """Append one line to the events."""
-        with writing(self.folder):
+        with self._noting, writing(self.folder):
             self._events.write(line_of(event, fields, _jsonable))
             self._events.flush()
             if event == "round" and time.monotonic() - self._noted > _SYNC_EVERY:
