@@ -38,6 +38,7 @@ from daskagents.personas import commands as personas
 from daskagents.personas import write_command
 from daskagents.reporting import FAILED, WRONG_USE, Doing, one_error, print_json, tell
 from daskagents.stdout import kept_stdout
+from daskagents.steering import command as steering
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -256,6 +257,7 @@ def _plot(
 continuing.add(app)
 piloting.add(app)
 after_command.add(app)
+steering.add(app)
 serving.add(app)
 write_command.add(personas.app)
 app.add_typer(personas.app, name="personas")

@@ -12,6 +12,7 @@ from daskagents.flags import Debug, Folder, Json, ModelAsRun, Parameters, Schedu
 from daskagents.interrupt import quiet_interrupt
 from daskagents.reporting import FAILED, Doing, one_error, print_json
 from daskagents.stdout import kept_stdout
+from daskagents.steering.command import Target, went_on
 
 
 def add(app: typer.Typer) -> None:
@@ -22,7 +23,7 @@ def add(app: typer.Typer) -> None:
 
 
 def _resume(
-    folder: Folder,
+    target: Target,
     model: ModelAsRun = None,
     option: Parameters = None,
     budget: Annotated[
@@ -38,11 +39,15 @@ def _resume(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Go on with a run that was killed or has failed, or have more rounds of it."""
+    """Go on with a run that is paused, was stopped or killed, or is to have more rounds."""
     from daskagents.closing import draw_results, show_results
     from daskagents.opened import open_run
     from daskagents.resuming import resume
 
+    with one_error(Doing(), debug):
+        if went_on(target, as_json):
+            return
+    folder = Path(target)
     doing = Doing(folder=folder, as_json=as_json)
     with one_error(doing, debug), quiet_interrupt(), kept_stdout(as_json):
         place = where(sync, scheduler, workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from daskagents.resuming import Found
 from daskagents.running import executor_for
 from daskagents.steering.copies import Ground, ask
 from daskagents.steering.outside import next_number
+from daskagents.steering.peeking import fitting
 from daskagents.steering.surveys import Survey, keep, pick
 from daskagents.store import file_name
 from daskagents.table import Table
@@ -41,7 +42,7 @@ class Asked:
 
     question: Any
     population: str | None = None
-    where: dict[str, Any] | None = None
+    where: Mapping[str, Any] | None = None
     agents: Sequence[int] | None = None
     sample: int | None = None
     name: str = ""
@@ -97,7 +98,7 @@ def ask_stored(folder: Path, asked: Asked, client: Any, model: Any) -> xr.Datase
                 asked.name,
                 name,
                 asked.question,
-                asked.where or {},
+                fitting(population.cls, asked.where or {}),
                 asked.agents,
                 asked.sample,
                 checkpoint.round,
@@ -121,7 +122,7 @@ def _population(found: Found, name: str | None) -> tuple[str, str]:
     known = {said["name"]: key for key, said in found.about["populations"].items()}
     if name is None and len(known) == 1:
         name = next(iter(known))
-    if name not in known:
+    if name is None or name not in known:
         what = "say which population" if name is None else f"there is no population {name!r}"
         raise UsageError(f"{what}; the run has {', '.join(known) or 'none'}")
     return known[name], name

@@ -265,7 +265,7 @@ class Control:
             said["population"] = self.outside.members(said.get("population")).name
         wanted = said.pop("round", None)
         one = Intervention(round=-1, made=time.strftime("%Y-%m-%dT%H:%M:%S%z"), **said)
-        one.check(self.session)
+        one = one.checked(self.session)
         with self._change:
             after = self._round + 1
             round_ = after if wanted is None else int(wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from daskagents.members import Members
 from daskagents.plan import plan_each
 from daskagents.population import Population
 from daskagents.sealing import charter_of
+from daskagents.steering.peeking import fitting
 from daskagents.table import Table
 from daskagents.tasks import Bundle, Mask, state_of, writing
 
@@ -59,11 +60,11 @@ class Intervention:
     message: Any = None
     made: str = ""
 
-    def check(self, session: Session) -> None:
-        """Raise a `UsageError` if the run has not what it names, or a value does not fit."""
+    def checked(self, session: Session) -> Intervention:
+        """Return it with values that fit; a `UsageError` if the run has not what it names."""
         if self.environment:
             self._check_environment(session)
-            return
+            return self
         members = session.members.get(self.population)
         if members is None:
             raise UsageError(
@@ -71,19 +72,13 @@ class Intervention:
             )
         if not self.set and self.message is None:
             raise UsageError("an intervention sets fields or sends a message; give set or message")
-        fields = {n: f for n, f in members.cls.__fields__.items() if not n.startswith("_")}
-        for name in [*(self.set or {}), *(self.where or {})]:
-            if name not in fields:
-                raise UsageError(
-                    f"{members.cls.__name__} has no field {name!r}; it has {_names(fields)}"
-                )
-        for name, value in (self.set or {}).items():
-            fields[name].from_array([value])
-        for name, value in (self.where or {}).items():
-            fields[name].from_array(value if isinstance(value, list) else [value])
         for agent in self.agents or ():
             if type(agent) is not int or not 0 <= agent < members.n:
                 raise UsageError(f"there is no agent {agent!r}; the ids are 0 to {members.n - 1}")
+        cls = members.cls
+        given = {name: [value] for name, value in (self.set or {}).items()}  # a tuple is one value
+        values = {name: value for name, (value,) in fitting(cls, given).items()}
+        return replace(self, set=values or None, where=fitting(cls, self.where or {}) or None)
 
     def _check_environment(self, session: Session) -> None:
         versions = session.worlds.get(self.environment)

@@ -71,7 +71,7 @@ class Outside:
         if not 0 <= start <= _FAR:
             raise UsageError(f"start is {start}; at most {_FAR:,} agents can be gone through")
         wanted = Search(
-            where=command.get("where") or None,
+            where=peeking.fitting(members.cls, command.get("where") or {}),
             by=command.get("by") or "",
             largest=bool(command.get("largest", True)),
             most=start + PAGE,
@@ -159,8 +159,7 @@ class Outside:
     def survey(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Ask many agents a question; their answers are written into the run directory."""
         members = self.members(command.get("population"))
-        where = dict(command.get("where") or {})
-        Search(where=where).check(members.cls)
+        where = peeking.fitting(members.cls, command.get("where") or {})
         question, number = question_of(command), self._next()
         survey = Survey(
             number,

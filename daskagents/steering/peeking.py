@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from daskagents.agent import Agent
 from daskagents.block import Block, Charter
 from daskagents.delivery import deliver
 from daskagents.errors import UsageError
-from daskagents.fields import has
+from daskagents.fields import Field, has
 from daskagents.sealing import charter_of
 from daskagents.tasks import Bundle, state_of
 
@@ -58,6 +59,53 @@ class Search:
                 raise UsageError(
                     f"{cls.__name__} has no field {name!r}; it has {', '.join(known) or 'none'}"
                 )
+
+
+def fitting(cls: type[Agent], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of fields as these take them; those that were typed in may be texts.
+
+    Raises
+    ------
+    UsageError
+        If there is no such field, or a value does not fit it.
+
+    Examples
+    --------
+    >>> import daskagents as da
+    >>> class Voter(da.Agent):
+    ...     age: int = 0
+    ...     name: str = ""
+    >>> fitting(Voter, {"age": ["41", 42], "name": "41"})
+    {'age': [41, 42], 'name': '41'}
+    """
+    known = {name: field for name, field in cls.__fields__.items() if not name.startswith("_")}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise UsageError(
+                f"{cls.__name__} has no field {name!r}; it has {', '.join(known) or 'none'}"
+            )
+        if isinstance(value, list | tuple | set):
+            found[name] = [_fit(known[name], each) for each in value]
+        else:
+            found[name] = _fit(known[name], value)
+    return found
+
+
+def _fit(field: Field, value: Any) -> Any:
+    """Return a value as it is, or read as JSON, whichever fits a field."""
+    try:
+        field.from_array([value])
+    except UsageError:
+        if not isinstance(value, str):
+            raise
+        try:
+            read = json.loads(value)
+        except ValueError:
+            read = value
+        field.from_array([read])
+        return read
+    return value
 
 
 def matching(cls: type[Agent], block: Block, where: Mapping[str, Any]) -> NDArray[np.bool_]:

@@ -191,18 +191,10 @@ class Steered:
         RunError
             If nobody could answer.
         """
-        asked = {
-            "population": population,
-            "where": dict(where) if where else None,
-            "agents": None if agents is None else [int(agent) for agent in agents],
-            "sample": sample,
-            "name": name or None,
-        }
+        ids = None if agents is None else [int(agent) for agent in agents]
         if not self.live:
-            said = Asked(
-                _question(question, choices=choices, schema=schema, shuffle=shuffle),
-                **asked | {"name": name},
-            )
+            asked = _question(question, choices=choices, schema=schema, shuffle=shuffle)
+            said = Asked(asked, population, where, ids, sample, name)
             return ask_stored(self.folder, said, client, model)
         answer = self._ask(
             do="survey",
@@ -210,7 +202,11 @@ class Steered:
             choices=list(choices) or None,
             schema=_sent(schema),
             shuffle=shuffle or None,
-            **asked,
+            population=population,
+            where=dict(where) if where else None,
+            agents=ids,
+            sample=sample,
+            name=name or None,
         )
         found = self.surveys.get(answer["name"])
         if found is None:
