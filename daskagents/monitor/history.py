@@ -47,7 +47,7 @@ def history(
     dict
         ``id``, ``population``, ``agents`` (how many), ``rounds`` (in all), ``given``; ``of``, the
         rounds that are told of; ``replies``, by name a value for each; ``failed``, a flag for each;
-        ``failures`` in them; ``state``; and ``notes``, what is left out and why.
+        ``failures`` in them; ``state``, or ``why`` there is none; ``notes``, what is left out.
 
     Raises
     ------
@@ -70,6 +70,10 @@ def _history(stored: Stored, agent: int, stop: int | None) -> dict[str, Any]:
     flags = [False] * len(of)
     if stored.failed is not None:
         flags = [bool(flag) for flag in _over(stored, stored.failed, agent, of, notes)]
+    try:
+        now, why = state(stored, agent), ""
+    except UsageError as error:
+        now, why = None, str(error)
     # of a round that is not closed as well: too many failures in it may have stopped the run
     bad = {number for number, flag in zip(of, flags, strict=True) if flag} | {stored.rounds}
     return {
@@ -82,7 +86,8 @@ def _history(stored: Stored, agent: int, stop: int | None) -> dict[str, Any]:
         "replies": replies,
         "failed": flags,
         "failures": _failures(stored, agent, bad),
-        "state": state(stored, agent, notes),
+        "state": now,
+        "why": why,
         "notes": notes,
     }
 
@@ -124,24 +129,24 @@ def _failures(stored: Stored, agent: int, rounds: set[int]) -> list[dict[str, An
     return found[::-1][:PAGE]
 
 
-def state(stored: Stored, agent: int, notes: list[str]) -> dict[str, Any] | None:
-    """Return an agent's state as the newest checkpoint has it; None where there is none.
+def state(stored: Stored, agent: int) -> dict[str, Any]:
+    """Return an agent's state as the newest checkpoint has it.
 
     Returns
     -------
     dict
         ``round``, after how many rounds; ``values`` by field; ``memory``, the last messages that
         it remembers, of ``remembers`` in all; ``inbox``, what waits for it, of ``waiting`` in all.
+
+    Raises
+    ------
+    UsageError
+        If there is no checkpoint, or the agent is not in it.
     """
-    try:
-        block = stored.block_of(agent)
-        about, _ = stored.checkpoint
-    except UsageError as error:
-        notes.append(str(error))
-        return None
+    about, _ = stored.checkpoint
+    block = stored.block_of(agent)
     if block is None:
-        notes.append(f"agent {agent} is not in the checkpoint of round {about.round}")
-        return None
+        raise UsageError(f"agent {agent} is not in the checkpoint of round {about.round}")
     row = np.array([agent - block.first])
     values, memory = {}, list[Any]()
     for name, column in block.columns.items():

@@ -34,7 +34,7 @@ from daskagents.monitor.heard import RunSeen
 from daskagents.monitor.plugin import MonitorPlugin
 
 #: The modules of the views, in the order of their tabs.
-VIEWS = ["run", "blocks", "models", "replies"]
+VIEWS = ["run", "blocks", "models", "replies", "agents"]
 #: Milliseconds between two updates.
 _EVERY = 500
 _NEWEST = ""
@@ -59,12 +59,15 @@ class Choice:
         Of the run; empty for the newest.
     step : int or None
         Of its steps; None for the newest.
+    agent : tuple or None
+        The population and the id of the agent that was looked at last.
     """
 
     def __init__(self, plugin: MonitorPlugin) -> None:
         self._plugin = plugin
         self.topic = _NEWEST
         self.step: int | None = None
+        self.agent: tuple[str, int] | None = None
 
     @property
     def run(self) -> RunSeen | None:

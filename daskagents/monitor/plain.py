@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from typing import Any
 
@@ -44,3 +45,36 @@ def cut(text: str, most: int) -> str:
     """
     text = text.encode("utf-8", "replace").decode()  # msgpack knows no lone surrogates
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def typed(text: str, label: str) -> Any:
+    """Return a value that was typed in, as one of a field's type, which is given in words.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> typed("3", "int"), typed("3", "float | None"), typed("", "int | None"), typed("3", "str")
+    (3, 3.0, None, '3')
+    >>> typed("yes", "bool"), typed("a", "Literal['a', 'b']")
+    (True, 'a')
+    """
+    base = label.removesuffix(" | None")
+    if base != label and text.strip().lower() in ("", "none"):
+        return None
+    try:
+        if base == "bool":
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                text.strip().lower()
+            ]
+        if base in ("int", "float"):
+            return (int if base == "int" else float)(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"{text!r} is no {base}") from None
+    if base.startswith("Literal["):
+        words = ast.literal_eval(base.removeprefix("Literal"))
+        return next((word for word in words if str(word) == text), text)
+    return text

@@ -37,14 +37,16 @@ class Waiting:
             self._task = None
 
     def ask(
-        self, question: Awaitable[dict[str, Any]], done: Callable[[dict[str, Any]], None]
+        self,
+        question: Callable[[], Awaitable[dict[str, Any]]],
+        done: Callable[[dict[str, Any]], None],
     ) -> None:
         """Wait for an answer, instead of the one that was waited for before.
 
         Parameters
         ----------
         question
-            Gives the answer, or a dict with ``error``.
+            Asks for the answer; gives it, or a dict with ``error``.
         done
             Is called with it, when the document can be changed.
         """
@@ -53,11 +55,13 @@ class Waiting:
         self._task = asyncio.ensure_future(self._wait(question, done))
 
     async def _wait(
-        self, question: Awaitable[dict[str, Any]], done: Callable[[dict[str, Any]], None]
+        self,
+        question: Callable[[], Awaitable[dict[str, Any]]],
+        done: Callable[[dict[str, Any]], None],
     ) -> None:
         own = asyncio.current_task()
         try:
-            answer = await question
+            answer = await question()
         except Exception as error:  # the page says it, and goes on
             answer = {"error": f"{type(error).__name__}: {error}"}
 
