@@ -175,7 +175,7 @@ def pandas_command(path: Path, schema: Any) -> str:
     kinds = {f.name: _TYPES[str(f.type)][1] for f in schema if str(f.type) in _TYPES}
     return (
         f"pd.read_csv({path.name!r}, keep_default_na=False, na_values=[''],\n"
-        f"    float_precision='round_trip', dtype={kinds!r})"
+        f"    dtype={kinds!r})"
     )
 
 
