@@ -167,6 +167,8 @@ class RunSeen:
     failures: Counter[str] = field(default_factory=Counter)
     usage: Tally = field(default_factory=Tally)
     spent: Usage = field(default_factory=Usage)
+    replies_by: Counter[str] = field(default_factory=Counter)
+    calls_by: Counter[str] = field(default_factory=Counter)
     live: dict[tuple[int, int], tuple[int, int, Usage]] = field(default_factory=dict)
     variables: dict[tuple[str, str], Variable] = field(default_factory=dict)
     line: list[tuple[float, int, int, int, float, int]] = field(default_factory=list)
@@ -275,6 +277,8 @@ class RunSeen:
         self.failures.update(said["failures"])
         self.usage = Tally((*self.usage, *tally))
         self.spent += tally.total
+        self.replies_by[cell.worker] += cell.rows
+        self.calls_by[cell.worker] += tally.total.calls
         step.waiting += [(name, plain) for name, plain in said["replies"].items()]
         self._settle(step)
 

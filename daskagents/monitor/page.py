@@ -32,9 +32,10 @@ from bokeh.models import ColumnDataSource, Div, Select, TabPanel, Tabs
 from daskagents.monitor import look
 from daskagents.monitor.heard import RunSeen
 from daskagents.monitor.plugin import MonitorPlugin
+from daskagents.monitor.token import Leave
 
 #: The modules of the views, in the order of their tabs.
-VIEWS = ["run", "blocks", "models", "replies", "agents"]
+VIEWS = ["run", "blocks", "models", "replies", "agents", "workers"]
 #: Milliseconds between two updates.
 _EVERY = 500
 _NEWEST = ""
@@ -61,6 +62,8 @@ class Choice:
         Of its steps; None for the newest.
     agent : tuple or None
         The population and the id of the agent that was looked at last.
+    leave : Leave
+        Whether they may steer runs.
     """
 
     def __init__(self, plugin: MonitorPlugin) -> None:
@@ -68,6 +71,7 @@ class Choice:
         self.topic = _NEWEST
         self.step: int | None = None
         self.agent: tuple[str, int] | None = None
+        self.leave = Leave(plugin.scheduler)
 
     @property
     def run(self) -> RunSeen | None:
