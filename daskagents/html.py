@@ -21,10 +21,11 @@ class Html(str):
 def table(
     title: str,
     about: Mapping[str, str],
-    rows: Iterable[Iterable[str]] = (),
+    cells: Iterable[Iterable[str]] = (),
     head: Iterable[str] = (),
+    below: str = "",
 ) -> str:
-    """Return a title, facts by name, and rows below them, as HTML; all text is escaped.
+    """Return a title, facts by name, and a table below them, as HTML; all text is escaped.
 
     Parameters
     ----------
@@ -32,8 +33,10 @@ def table(
         What it is.
     about
         Facts by name; empty ones are left out.
-    rows, head
+    cells, head
         A table below, and the names of its columns.
+    below
+        What follows it, as HTML.
 
     Examples
     --------
@@ -42,11 +45,31 @@ def table(
 
     """  # noqa: E501
     lines = "".join(_row([_cell(name, "th"), _cell(said)]) for name, said in about.items() if said)
-    more = "".join(_row(map(_cell, row)) for row in rows)
-    if more:
-        names = _row(_cell(name, "th") for name in head) if head else ""
-        more = f"<table>{names}{more}</table>"
-    return f"<div><b>{_text(title)}</b><table>{lines}</table>{more}</div>"
+    more = rows(cells, head)
+    return f"<div><b>{_text(title)}</b><table>{lines}</table>{more}{below}</div>"
+
+
+def rows(cells: Iterable[Iterable[str]], head: Iterable[str] = ()) -> Html:
+    """Return rows as a table, and nothing if there are none.
+
+    Parameters
+    ----------
+    cells
+        Rows of texts, which are escaped, and of HTML.
+    head
+        The names of the columns.
+
+    Examples
+    --------
+    >>> rows([]), rows([["a", Html("<i>b</i>")]]).count("<td")
+    ('', 2)
+
+    """
+    lines = "".join(_row(map(_cell, row)) for row in cells)
+    if not lines:
+        return Html("")
+    names = _row(_cell(name, "th") for name in head) if head else ""
+    return Html(f"<table>{names}{lines}</table>")
 
 
 def _row(cells: Iterable[str]) -> str:

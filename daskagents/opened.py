@@ -10,11 +10,11 @@ from typing import Any
 
 import xarray as xr
 
-from daskagents import html
 from daskagents.afterwards.ended import Ended
 from daskagents.environments.describing import open_environment
 from daskagents.errors import UsageError
 from daskagents.failures import read_failures
+from daskagents.glimpse import glimpse
 from daskagents.journal.reading import as_dataset, conversation_of, usage_of
 from daskagents.journal.segments import journal_of
 from daskagents.message import Message
@@ -22,6 +22,7 @@ from daskagents.rounds import open_rounds
 from daskagents.steering.live import ByScheduler, Line, connect_to
 from daskagents.steering.steered import Steered
 from daskagents.store import file_name, read_about
+from daskagents.summary import as_html, as_text
 
 
 class OpenRun(Steered, Ended):
@@ -151,41 +152,11 @@ class OpenRun(Steered, Ended):
         return conversation_of(self.folder, agent, population)
 
     def __repr__(self) -> str:
-        workflow, found = self.about.get("workflow", {}).get("name", "?"), self._found()
-        sizes = "no round yet"
-        if found is not None:
-            sizes = ", ".join(f"{name}: {size:,}" for name, size in found.sizes.items())
-        return f"<run of {workflow} in {self.folder}: {self.status}; {sizes}>"
+        name = self.about.get("workflow", {}).get("name", "?")
+        return as_text(name, self.folder, self.status, glimpse(self.folder, agents=False))
 
     def _repr_html_(self) -> str:
-        workflow, found = self.about.get("workflow", {}), self._found()
-        failed = 0 if found is None or "n_failed" not in found else int(found["n_failed"].sum())
-        usage = {} if found is None else self.usage
-        about = {
-            "folder": html.link(self.folder),
-            "status": self.status,
-            "parameters": ", ".join(
-                f"{name}={html.short(value)}"
-                for name, value in workflow.get("parameters", {}).items()
-            ),
-            "seed": str(self.about.get("seed", "")),
-            "rounds": "0" if found is None else f"{found.sizes['round']:,}",
-            **{
-                name: f"{of.get('agents', 0):,} {of.get('class', '')}"
-                for name, of in self.about.get("populations", {}).items()
-            },
-            "model": str(self.about.get("model", "")),
-            **{name.replace("_", " "): f"{n:,}" for name, n in usage.items() if n and n == n},
-            "failed replies": f"{failed:,}" if failed else "",
-        }
-        return html.table(f"Run of {workflow.get('name', '?')}", about)
-
-    def _found(self) -> xr.Dataset | None:
-        """Return the results; None where none are written, or the folder is gone."""
-        try:
-            return self.results
-        except OSError:
-            return None
+        return as_html({**self.about, "status": self.status}, self.folder, glimpse(self.folder))
 
 
 def _set(rounds: int | Iterable[int] | None) -> set[int] | None:

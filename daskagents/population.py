@@ -11,12 +11,11 @@ import xarray as xr
 from dask.array.core import Array
 from numpy.typing import NDArray
 
-from daskagents import html
 from daskagents.agent import Agent, behaviour, waits
 from daskagents.choosing import check_choice
+from daskagents.current import current_session
 from daskagents.entering import enter, leave
 from daskagents.environments.base import Branch, Environment
-from daskagents.current import current_session
 from daskagents.errors import UsageError
 from daskagents.exchange import tell
 from daskagents.fields import Field, has
@@ -24,7 +23,7 @@ from daskagents.groups import Groups
 from daskagents.members import Members, address
 from daskagents.models.base import Model
 from daskagents.models.chosen import as_model
-from daskagents.models.describe import describe_model
+from daskagents.portraits import portrait
 from daskagents.projection import state_bytes
 from daskagents.replies import as_branch, hear, make_frame, replies_of, states_of
 from daskagents.scan import assigns
@@ -163,24 +162,7 @@ class Population:
         )
 
     def _repr_html_(self) -> str:
-        part = "" if self._rows is None else f" of {len(self._whole):,}"
-        about = {
-            "agents": f"{len(self):,}{part}",
-            "blocks": f"{len(self.bounds) - 1:,} of up to {int(np.diff(self.bounds).max()):,}",
-            "state": html.size(self.nbytes),
-            "model": describe_model(self.model),
-        }
-        fields = [
-            (
-                name,
-                field.label,
-                "given" if name in self.table.columns else html.short(field.default),
-            )
-            for name, field in self.cls.__fields__.items()
-            if not name.startswith("_")
-        ]
-        head = ("field", "type", "at the start")
-        return html.table(f"Population of {self.cls.__name__}", about, fields, head)
+        return portrait(self)
 
     def reply(self, content: Any = None, *, env: Environment | Branch | None = None) -> Any:
         """Send a message to all these agents, and return what they reply, still computing.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from daskagents.blocks import readable
+from daskagents.captions import caption_of
 from daskagents.checked import PACKED, PLAIN, Checked
 from daskagents.columns import from_arrays, load
 from daskagents.errors import FolderError, WorkflowError
@@ -473,14 +474,14 @@ def open_rounds(folder: Path, *, temporary: bool = False) -> xr.Dataset:
         name: array for name in order if (array := group.get(name)) is not None
     }
     sizes = least_sizes(arrays, arrays)
-    coords: dict[str, Any] = {"round": np.arange(rounds)}
+    coords: dict[str, Any] = {"round": ("round", np.arange(rounds), caption_of("round"))}
     variables: dict[str, Any] = {}
     for name, array in arrays.items():
         dims = array.metadata.dimension_names
         # in a run that was killed, arrays differ in how far they reach
         inside = tuple(slice(rounds if dim == "round" else sizes[dim]) for dim in dims)
         if not array.attrs.get("coordinate", False):
-            variables[name] = (dims, _lazy(array)[inside])
+            variables[name] = (dims, _lazy(array)[inside], caption_of(name, dims))
         elif array.size * array.dtype.itemsize < _IN_MEMORY:
             coords[name] = (dims, Checked(array)[inside])
         else:

@@ -14,8 +14,10 @@ from rich.text import Text
 
 from daskagents.closing import show_rounds
 from daskagents.errors import FolderError
+from daskagents.glimpse import glimpse
 from daskagents.opened import OpenRun
 from daskagents.plotting import moments, numeric
+from daskagents.summary import sparks
 
 
 def show_run(run: OpenRun, console: Console) -> None:
@@ -55,6 +57,19 @@ def show_run(run: OpenRun, console: Console) -> None:
     if results is not None and results.sizes["round"]:
         console.print()
         show_rounds(results, console)
+        _show_sparks(run, console)
+
+
+def _show_sparks(run: OpenRun, console: Console) -> None:
+    """Show what the workflow said of each round as lines of block characters."""
+    found = sparks(glimpse(run.folder, agents=False))
+    if not found:
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, said in found.items():
+        table.add_row(Text(name, style="bold"), Text(said, overflow="fold"))
+    console.print()
+    console.print(table)
 
 
 def rounds_of(run: OpenRun) -> xr.Dataset | None:

@@ -164,7 +164,9 @@ def test_dims_coordinates_and_order() -> None:
     assert result["guess"].dtype == np.float64 and result["failed"].dtype == bool
     assert result["note"].dtype == np.dtypes.StringDType()
     assert result["winner"].dims == ("round",) and result["calls"].dtype == np.int64
-    assert result.attrs == {} and all(v.attrs == {} for v in result.variables.values())
+    said = {str(name) for name, v in result.variables.items() if v.attrs}
+    assert result.attrs == {} and said == {"round", "failed", *OWN}
+    assert result["seconds"].attrs["units"] == "s"
     np.testing.assert_array_equal(result["doubled"], result["guess"] * 2)
     means = result["guess"].mean("agent") * 2 / 3
     np.testing.assert_allclose(result["winner"], means)

@@ -44,8 +44,8 @@ class Asker(da.Agent):
 
 
 def asks(askers: da.Population, rounds: int = 2):  # type: ignore[no-untyped-def]
-    for _ in range(rounds):
-        yield {"length": askers.reply()}
+    for at in range(rounds):
+        yield {"length": askers.reply(), "at": at}
 
 
 def shown(folder: Path) -> str:
@@ -78,7 +78,7 @@ def test_what_was_asked_of_models(tmp_path: Path) -> None:
     said = shown(tmp_path / "a")
     assert re.search(r"usage +20 calls, \d+ prompt tokens, \d+ completion tokens", said)
     assert re.search(r"status +done, 2 rounds *\n", said)
-    assert "10 Asker" in said
+    assert "10 Asker" in said and re.search(r"\nat +▁█  0 to 1", said)
     told = as_json(da.open_run(tmp_path / "a"), "x.png")
     assert told["usage"]["calls"] == 20 and told["picture"] == "x.png"
     assert told["rounds"][1]["length"] == {"mean": 4.0, "sd": 0.0}

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from daskagents.annotations import own_annotations
+from daskagents.environments.portrait import portrait
 from daskagents.environments.reducers import Reducer, make_reducer
 from daskagents.errors import FieldError, UsageError
 from daskagents.fields import MISSING, Field, make_field
@@ -264,6 +265,9 @@ class Environment:
         known = self.__dict__ if self._seat is None else self._start
         shown = (f"{name}={known.get(name, '?')!r}" for name in self.__fields__)
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        return portrait(self)
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a field in the newest version, still computing.
