@@ -35,7 +35,7 @@ from daskagents.monitor.plugin import MonitorPlugin
 from daskagents.monitor.token import Leave
 
 #: The modules of the views, in the order of their tabs.
-VIEWS = ["run", "blocks", "models", "replies", "agents", "workers"]
+VIEWS = ["run", "blocks", "models", "replies", "agents", "workers", "steering"]
 #: Milliseconds between two updates.
 _EVERY = 500
 _NEWEST = ""
