@@ -11,7 +11,7 @@ from daskagents.errors import UsageError
 from daskagents.loading import import_file
 
 
-def find(said: dict[str, str], what: str, cure: str) -> Any:
+def find(said: dict[str, str], what: str, cure: str, *, typed_in: bool = False) -> Any:
     """Find a class or a function by its module or its file, as `program.refer` names them.
 
     Parameters
@@ -20,6 +20,8 @@ def find(said: dict[str, str], what: str, cure: str) -> Any:
         Its module, file and name.
     what, cure
         What an error calls it, and says to do.
+    typed_in
+        Whether what was typed into this program will do, as in a notebook.
 
     Raises
     ------
@@ -28,7 +30,8 @@ def find(said: dict[str, str], what: str, cure: str) -> Any:
     """
     module, file, name = said["module"], said["file"], said["name"]
     try:
-        found: Any = _module(module, file)
+        main = typed_in and module == "__main__" and not file
+        found: Any = sys.modules["__main__"] if main else _module(module, file)
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:

@@ -174,6 +174,9 @@ class Found:
         Another workflow.
     asks
         Whether models will be asked; else something stands in for each, and need not be found.
+    typed_in
+        Whether classes will do that were typed in, as in a notebook, and may have changed since;
+        and no workflow is needed.
     """
 
     def __init__(
@@ -183,6 +186,7 @@ class Found:
         workflow: Any = None,
         *,
         asks: bool = True,
+        typed_in: bool = False,
     ) -> None:
         self.folder = Path(folder).expanduser().absolute()
         self.about = read_about(self.folder)
@@ -195,7 +199,10 @@ class Found:
         self.program: dict[str, Any] = self.about["program"]
         self.options, self._asks = options, asks
         self._replays: dict[str, Any] = {}
-        self.workflow = workflow or find(self.program["workflow"], "the workflow", self._again)
+        self._typed_in = typed_in
+        self.workflow = workflow
+        if workflow is None and not typed_in:
+            self.workflow = find(self.program["workflow"], "the workflow", self._again)
         self._populations: dict[str, Population] = {}
         self._environments: dict[str, Environment] = {}
 
@@ -292,7 +299,8 @@ class Found:
         return self._environments[key]
 
     def _read(self, key: str, said: dict[str, Any]) -> Population:
-        cls = find(said["class"], f"the class of {key!r}", self._again)
+        what = f"the class of {key!r}"
+        cls = find(said["class"], what, self._again, typed_in=self._typed_in)
         first, size, n = said["bounds"]
         name = self.about["populations"][key]["name"]
         columns = {}

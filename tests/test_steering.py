@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xarray as xr
-from worlds import rounds_closed, until
+from distributed import Client
+from worlds import events, rounds_closed, until
 
 import daskagents as da
 from daskagents import models
+from daskagents.cli import main
 from daskagents.errors import RunError, StoppedError, UsageError
 
 ROUNDS = 100
@@ -192,3 +200,195 @@ def test_agents_are_asked_after_a_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nobody is asked"):
         run.survey("Who?", where={"name": "Bob"}, model=model)
     da.resume(tmp_path / "run", model=model, rounds=4, client="sync")
+
+
+class Shop(da.Environment):
+    """Has a price."""
+
+    price: float = 1.0
+
+
+class Buyer(da.Agent):
+    """Looks at the price."""
+
+    def reply(self, message: da.Message) -> float:
+        return float(self.env.price) + 10 * len(self.inbox)
+
+
+def buy(buyers: da.Population, shop: Shop, rounds: int = 60) -> Iterator[Any]:
+    for _ in range(rounds):
+        yield {"paid": buyers.reply(env=shop)}
+
+
+def test_environments_and_inboxes_are_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def shopping(buyers: da.Population, rounds: int = 60) -> Iterator[Any]:
+        yield from buy(buyers, Shop(), rounds)
+
+    people = da.Population(Buyer, 4)
+    with under_way(folder, "sync", people, workflow=shopping, rounds=60) as (run, ended):
+        run.pause()
+        with pytest.raises(UsageError, match="has no environment 'shops'; it has shop"):
+            run.intervene(environment="shops", price=5.0)
+        with pytest.raises(UsageError, match="Shop has no field 'prize'"):
+            run.intervene(environment="shop", prize=5.0)
+        at = run.intervene(environment="shop", price=5.0)
+        assert run.intervene(agents=[2], message="hello", round=at) == at
+        run.resume()
+        until(lambda: "results" in ended or "error" in ended, 100)
+    paid = ended["results"]["paid"].values
+    assert (paid[:at] == 1).all() and (paid[at + 1 :] == 5).all()
+    assert paid[at].tolist() == [5, 5, 15, 5]
+    changes = [e["agents"] for e in events(folder) if e["event"] == "intervened"]
+    assert changes == [0, 1]
+
+
+class Slow(da.Agent):
+    """Takes several calls for one reply."""
+
+    said: int = 0
+
+    async def reply(self, message: da.Message) -> int:
+        for _ in range(10):
+            await self.chat("again")
+            self.said += 1
+        return self.said
+
+
+def slowly(people: da.Population, rounds: int = 2) -> Iterator[Any]:
+    for _ in range(rounds):
+        yield {"said": people.reply()}
+
+
+def test_an_agent_answers_while_a_step_is_under_way(client3: Client, tmp_path: Path) -> None:
+    folder, model = tmp_path / "run", models.Dummy(answer="fine", latency=0.2)
+    people = da.Population(Slow, 12, block_size=4, model=model)
+    ended: dict[str, Any] = {}
+
+    def drive() -> None:
+        ended["results"] = da.run(slowly, people, client=client3, out=folder)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    until(lambda: any((folder / "journal").glob("000001/*/*/answers")))
+    run, before = da.open_run(client3.scheduler.address), rounds_closed(folder)
+    assert run.folder == folder
+    assert run.interview(5, "How are you?") == "fine"
+    found = run._ask(do="look", agents=[5])  # of the step before, as this one is under way
+    assert found["rows"][0]["values"] == {"said": 10}
+    assert rounds_closed(folder) == before == 1
+    most = run._ask(do="find", by="said", where={"said": 10})
+    assert (most["found"], [row["id"] for row in most["rows"]]) == (12, list(range(12)))
+    thread.join(60)
+    assert ended["results"]["said"].values[:, 5].tolist() == [10, 20]
+    journal = run.journal(agent=5)
+    assert journal.sizes["chat"] == 21
+    with pytest.raises(RunError, match="has ended"):
+        run.state()
+    with pytest.raises(RunError, match="no run is under way"):
+        da.open_run(client3.scheduler.address)
+    run._line.client.close()  # type: ignore[union-attr]
+
+
+def test_options_are_shuffled_for_each_agent(tmp_path: Path) -> None:
+    def first(request: Any, rng: Any) -> Any:
+        text = request.messages[-1].text
+        return text.partition("one of these: ")[2].split("; ")[0] if "these" in text else "hm"
+
+    people = da.Population(Talker, {"name": ["Ann", "Bob"] * 50}, model=models.Dummy(answer=first))
+    da.run(talk, people, rounds=1, out=tmp_path / "run", client="sync")
+    run = da.open_run(tmp_path / "run")
+    model = models.Dummy(answer=first)
+    plain = run.survey("Drink?", choices=["tea", "coffee"], model=model)
+    assert set(plain["answer"].values) == {"tea"}
+    mixed = run.survey("Drink?", choices=["tea", "coffee"], shuffle=True, model=model)
+    assert 30 < (mixed["answer"].values == "tea").sum() < 70
+    by = mixed["answer"].groupby("name").count()
+    assert by.values.tolist() == [50, 50]
+    for wrong in ({"choices": ["tea"]}, {"choices": ["a", "b"], "schema": int}, {"sample": 0}):
+        with pytest.raises(UsageError):
+            run.survey("Drink?", model=model, **wrong)  # type: ignore[arg-type]
+
+
+WALK = """
+import daskagents as da
+
+class Walker(da.Agent):
+    city: str = "Rome"
+    at: float = 0.0
+
+    def reply(self, message) -> float:
+        self.at += self.rng.random()
+        return self.at
+
+    def interview(self, message) -> str:
+        return f"{message.text} [{self.id}]"
+
+def walk(walkers, rounds=1000):
+    for _ in range(rounds):
+        yield {"at": walkers.reply()}
+"""
+
+
+def test_a_run_is_steered_from_a_shell_and_may_be_killed_while_it_is_paused(
+    start: Callable[..., subprocess.Popen[str]],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "walk.py").write_text(WALK, encoding="utf-8")
+    folder = str(tmp_path / "a")
+    process = start("run", "walk.py", "-n", 20, "--sync", "--out", "a")
+
+    def said(*words: str) -> tuple[int, str, str]:
+        code = main(words)
+        out, err = capsys.readouterr()
+        return code, out.strip(), err.strip()
+
+    until(lambda: process.poll() is not None or rounds_closed(tmp_path / "a") >= 2)
+    code, out, _ = said("pause", folder)
+    assert code == 0 and out.startswith("paused in round ") and "daskagents resume" in out
+    assert said("status", folder)[1].startswith("walk: paused, round ")
+    assert said("interview", folder, "3", "Who?")[:2] == (0, "Who? [3]")
+    code, out, _ = said("survey", folder, "Who?", "--where", "city=Rome", "--sample", "5", "--json")
+    assert json.loads(out)["asked"] == 5
+    assert said("intervene", folder, "at=x") == (
+        2, "", "error: column 'at' of Walker: row 0 holds 'x', which is no float"
+    )  # fmt: skip
+    assert said("intervene", folder, "at=500", "--agent", "3")[0] == 0
+    assert said("resume", folder)[1].startswith("going on in round ")
+    assert said("pause", folder)[0] == 0
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    until(lambda: not da.open_run(folder).live)
+    code, out, _ = said("status", folder, "--json")
+    assert json.loads(out)["state"] == "not under way"
+    assert said("pause", folder)[0] == 1
+    rounds = json.loads(out)["rounds"] + 5
+    code, out, err = said("resume", folder, "--sync", "-p", f"rounds={rounds}", "--json")
+    assert code == 0, err
+    at = da.open_run(folder).results["at"].values
+    assert (at[-1] > 500).tolist() == [agent == 3 for agent in range(20)]
+
+
+def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "steering.md").read_text(encoding="utf-8")
+    program = text.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "walk.py").write_text(
+        program.replace('"runs/walk")', '"runs/walk", client="sync")', 1)
+    )
+    done = subprocess.run(
+        [sys.executable, "walk.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(
+        r"I have walked \d+ km in Oslo.\nI have walked \d+ km in Rome.\n", done.stdout
+    )
+
+
+def test_agents_that_were_typed_in_are_asked(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "steering.md").read_text(encoding="utf-8")
+    program = text.partition("```python\n")[2].partition("```")[0]
+    here = program.replace('"runs/walk")', '"runs/walk", client="sync")', 1)
+    words = [sys.executable, "-c", here]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "in Oslo." in done.stdout, done.stderr

@@ -70,7 +70,7 @@ def ask_stored(folder: Path, asked: Asked, client: Any, model: Any) -> xr.Datase
     RunError
         If there is no checkpoint yet.
     """
-    found = Found(folder, {})
+    found = Found(folder, {}, asks=model is None, typed_in=True)
     lock = Lock(folder)
     try:
         key, name = _population(found, asked.population)
@@ -139,7 +139,9 @@ def _ground(
 ) -> Iterator[Ground]:
     """Yield the blocks of a population as they are in a checkpoint."""
     settings = found.settings(model)
-    asked: Model | None = population.model or settings.model
+    asked: Model | None = settings.model
+    if model is None:
+        asked = population.model or asked
     limits = found.about.get("budget")
     if asked is not None:
         budget = Budget(**limits) if limits else None
