@@ -494,7 +494,10 @@ def _lazy(array: Any) -> Array:
     import dask.array as da
     from dask.base import tokenize
 
-    return da.from_array(Checked(array), array.chunks, name=f"rounds-{tokenize(array)}")
+    name = f"rounds-{tokenize(str(array.store), array.path, array.shape)}"
+    # given what it is of: else Zarr is asked for none of it, to see that
+    meta = np.empty((0,) * array.ndim, array.dtype)
+    return da.from_array(Checked(array), array.chunks, name=name, meta=meta)
 
 
 def paths(sources: dict[str, dict[str, list[Source]]]) -> set[str]:

@@ -357,7 +357,7 @@ def waiting(people: Any, rounds: int = 12) -> Iterator[Any]:
 
 def test_a_killed_worker_changes_nothing(tmp_path: Path) -> None:
     def on(client: Any, out: Path | None) -> xr.Dataset:
-        model = models.Dummy(latency=0.02, answer=drawn)
+        model = models.Dummy(latency=0.005, answer=drawn)
         people = talkers(60, Slow)
         return da.run(waiting, people, model=model, client=client, out=out, checkpoint_every=3)
 

@@ -247,7 +247,7 @@ def test_what_is_not_used_is_given_back(client: Client, cluster: LocalCluster) -
 
 
 def test_a_killed_worker_gives_back_its_leases(cluster: LocalCluster, client: Client) -> None:
-    model = Adaptive(models.Dummy(0.3, "yes"), start=30, most=30)
+    model = Adaptive(models.Dummy(0.1, "yes"), start=30, most=30)
 
     with meanwhile(lambda: run(model, 240, client, rounds=4)) as results:
         until(lambda: len({who.split()[0] for who in holders(cluster)}) == 3)
@@ -279,7 +279,7 @@ def test_a_killed_worker_breaks_no_budget(
 
 
 def test_workers_that_are_retired_give_back_their_leases(dask_folder: Path) -> None:
-    model = Adaptive(models.Dummy(0.3, "yes"), start=30, most=30)
+    model = Adaptive(models.Dummy(0.1, "yes"), start=30, most=30)
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs=50

@@ -48,7 +48,7 @@ def marks(figure: Figure) -> list[float]:
 
 def drawn(figure: Figure, tmp_path: Path) -> bytes:
     path = tmp_path / "picture.png"
-    figure.savefig(path)
+    figure.savefig(path, dpi=40)
     return path.read_bytes()
 
 

@@ -27,7 +27,7 @@ def ask(askers: Any) -> Iterator[Any]:
 
 
 def test_no_agent_notices_what_goes_wrong(client3: Client) -> None:
-    n, faults = 1_500, {429: 0.2, 500: 0.1, "hang": 0.01}
+    n, faults = 600, {429: 0.2, 500: 0.1, "hang": 0.01}
     batching = testing.Batching(slots=SLOTS, prompt_speed=1e9, answer_speed=10 / SECONDS)
     with ExitStack() as entered:
         servers = [
@@ -50,7 +50,7 @@ def test_no_agent_notices_what_goes_wrong(client3: Client) -> None:
 
         killer = Thread(target=kill)
         killer.start()
-        people = da.Population(Asker, n, model=pool, block_size=250)
+        people = da.Population(Asker, n, model=pool, block_size=100)
         result = da.run(ask, people, client=client3, max_failed=0)
         killer.join()
         seen += [server.stats() for server in servers[:2]]
