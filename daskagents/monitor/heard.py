@@ -124,7 +124,7 @@ class Variable:
             oldest = min(self.held)
             self.old[oldest] = band_of(oldest, merge(self.held.pop(oldest)))
             if len(self.old) > ROUNDS:  # half of the older ones will do
-                for each in sorted(self.old)[: ROUNDS // 2 : 2]:
+                for each in sorted(self.old)[1 : ROUNDS // 2 : 2]:
                     del self.old[each]
 
     def newest(self, complete: int = -1) -> tuple[int, Sketch] | None:

@@ -86,7 +86,8 @@ class Numbers:
     def edges(self) -> NDArray[np.float64]:
         """Where the bins begin, and where the last ends."""
         whole = (self.first + np.arange(len(self.bins) + 1)).astype(np.float64)
-        return np.asarray(np.ldexp(whole, self.level))
+        with np.errstate(over="ignore"):
+            return np.nan_to_num(np.ldexp(whole, self.level))
 
     def plain(self) -> dict[str, Any]:
         """Return it as msgpack knows it."""
@@ -159,9 +160,9 @@ def sketch_numbers(values: NDArray[np.float64]) -> Numbers:
         taken = np.sort(values if count <= SAMPLE else values[_places(count, SAMPLE)])
         at = np.rint(_GRID * (len(taken) - 1)).astype(np.intp)
         level = level_of(low, high)
-        numbers = np.floor(np.ldexp(taken, -level)).astype(np.int64)
-        first = int(numbers[0])
-        bins = np.bincount(numbers - first) * (count / len(taken))
+        first, last = (math.floor(math.ldexp(taken.item(end), -level)) for end in (0, -1))
+        edges = np.ldexp(np.arange(first, last + 2, dtype=np.float64), level)
+        bins = np.diff(np.searchsorted(taken, edges)) * (count / len(taken))
     made = (total, squares, low, high, len(taken), taken[at], level, first, bins)
     return Numbers(count, n - count, *made)
 
@@ -183,9 +184,9 @@ def level_of(low: float, high: float) -> int:
 
 @lru_cache(maxsize=64)
 def _places(n: int, size: int) -> NDArray[np.int64]:
-    """Return which of `n` rows are looked at: one by chance of each of `size` equal parts."""
+    """Return which of `n` rows are looked at: by chance one in each of `size` equal parts."""
     chance = np.random.Generator(np.random.Philox(size)).random(size)
-    return ((np.arange(size) + chance) * (n / size)).astype(np.int64)
+    return np.unique(((np.arange(size) + chance) * (n / size)).astype(np.int64))
 
 
 def sketch_texts(column: Texts, failed: NDArray[np.bool_] | None = None) -> Counts:
