@@ -18,7 +18,9 @@ def test_a_run_is_read_back(tmp_path: Path) -> None:
     assert opened.results is opened.results
     assert (opened.status, opened.folder) == ("done", tmp_path / "run")
     assert opened.about["seed"] == 3
-    assert repr(opened) == f"<run of game in {tmp_path}/run: done; round: 4, agent: 3>"
+    first, *others = repr(opened).splitlines()
+    assert first == f"<run of game in {tmp_path}/run: done; round: 4, agent: 3>"
+    assert others[0].startswith("  winner  ")
 
 
 def test_usage_is_that_of_all_rounds(tmp_path: Path) -> None:

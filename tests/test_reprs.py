@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -243,6 +244,24 @@ def test_a_run_has_small_pictures(tmp_path: Path) -> None:
         if path.is_file():
             path.write_bytes(b"torn")
     assert tables(run._repr_html_())[2][-4:] == ["x", "", "", "cannot be read"]
+
+
+def test_results_say_what_they_are_and_stay_what_they_are(tmp_path: Path) -> None:
+    def counts(voters: Any) -> Iterator[Any]:
+        yield {"yes": voters.reply()}
+
+    people = da.Population(Voter, {"lean": [0.1, 0.2, 0.3]}, name="voters")
+    found = da.run(counts, people, client="sync", out=tmp_path / "run")
+    assert found["seconds"].attrs == {"long_name": "time that the round took", "units": "s"}
+    assert found["voters_failed"].attrs == {"long_name": "whether the agent failed"}
+    assert "cost" in found["cost"].attrs["long_name"] and found["yes"].attrs == {}
+    array = zarr.open_group(tmp_path / "run" / "rounds.zarr", mode="r")
+    for name in ("yes", "seconds", "cost"):
+        assert found[name].values.tobytes() == np.asarray(array[name][:]).tobytes()  # type: ignore[index]
+    found[["seconds"]].to_zarr(tmp_path / "copy", consolidated=False)
+    with xr.open_zarr(tmp_path / "copy", consolidated=False) as copy:  # units of time are no times
+        assert copy["seconds"].dtype == np.float64
+        assert copy["seconds"].attrs == found["seconds"].attrs
 
 
 @given(st.lists(st.floats(width=64), max_size=60))
