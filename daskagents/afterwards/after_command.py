@@ -1,4 +1,4 @@
-"""``daskagents export`` and ``redact``: what is made of a run once it is over, from a shell."""
+"""``daskagents report``, ``export`` and ``redact``: what is made of a run, from a shell."""
 
 from __future__ import annotations
 
@@ -14,8 +14,24 @@ from daskagents.reporting import Doing, one_error
 
 def add(app: typer.Typer) -> None:
     """Add the commands to a command line."""
+    app.command("report")(_report)
     app.command("export")(_export)
     app.command("redact")(_redact)
+
+
+def _report(
+    folder: Folder,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="\\[default: report.html in the folder]"),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a report of a run: one HTML file with pictures, costs, failures and a methods text."""
+    from daskagents.opened import open_run
+
+    with one_error(Doing(), debug), quiet_interrupt():
+        print(open_run(folder).report(out))
 
 
 def _export(

@@ -174,8 +174,7 @@ def pandas_command(path: Path, schema: Any) -> str:
     """Return how pandas reads a CSV file with the very types and values that were written."""
     kinds = {f.name: _TYPES[str(f.type)][1] for f in schema if str(f.type) in _TYPES}
     return (
-        f"pd.read_csv({path.name!r}, keep_default_na=False, na_values=[''],\n"
-        f"    dtype={kinds!r})"
+        f"pd.read_csv({path.name!r}, keep_default_na=False, na_values=[''],\n    dtype={kinds!r})"
     )
 
 

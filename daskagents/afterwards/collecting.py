@@ -110,7 +110,7 @@ def _all(
     for said in (about.get("workflow", {}), about.get("program", {}), *_lines(folder)):
         yield from _keyed(said, fields)
     if (folder / "journal").is_dir():
-        for chat in chats_in(folder):
+        for _, _, chat in chats_in(folder):
             if isinstance(chat, Entry):
                 yield from _keyed(chat.value, fields)
     for one in about.get("populations", {}).values():  # all had the default, which is the class's

@@ -51,12 +51,12 @@ def copy_journal(source: Path, target: Path, removal: Removal) -> None:
         writer.close()
 
 
-def chats_in(folder: Path) -> Iterator[Chat]:
-    """Yield all chats of a run that count."""
+def chats_in(folder: Path) -> Iterator[tuple[int, Head, Chat]]:
+    """Yield all chats of a run that count, with their step and whose they are."""
     journal, accepted = journal_of(folder), accepted_of(folder)
     for step in steps_of(journal):
-        for _, _, chats in _blocks(journal, step, accepted.get(step, {})):
-            yield from chats
+        for _, head, chats in _blocks(journal, step, accepted.get(step, {})):
+            yield from ((step, head, chat) for chat in chats)
 
 
 def _copy_texts(journal: Path, writer: Texts, removal: Removal) -> Iterator[tuple[str, str]]:

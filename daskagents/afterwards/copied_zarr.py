@@ -17,7 +17,7 @@ from daskagents.afterwards.removal import Removal, unlike
 from daskagents.checked import Checked
 
 #: What the attributes of results say that is no text of anybody.
-_KEPT = frozenset({"order", "rounds", "coordinate"})
+_KEPT = frozenset("order rounds coordinate name population schema made".split())
 
 
 def copy_zarr(source: Path, target: Path, removal: Removal, place: str) -> None:
@@ -67,6 +67,10 @@ def _copy_metadata(source: Path, target: Path, removal: Removal, place: str) -> 
 
 
 def _change_attributes(said: dict[str, Any], removal: Removal, place: str) -> None:
+    attributes = said.get("attributes", {})
+    if isinstance(attributes.get("where"), str):  # of a survey: who was asked, by fields
+        asked = removal.walk(place, json.loads(attributes["where"]))
+        said["attributes"] = attributes | {"where": json.dumps(asked)}
     if "attributes" in said:
         said["attributes"] = removal.walk(f"{place} (attributes)", said["attributes"], keep=_KEPT)
     inside = said.get("consolidated_metadata") or {}

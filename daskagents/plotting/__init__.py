@@ -17,9 +17,10 @@ Examples
 >>> _ = plotting.distributions(results), plotting.means(results, by="team")
 """
 
+from daskagents.plotting.bands import quantiles
 from daskagents.plotting.counting import moments
 from daskagents.plotting.distributions import distributions
 from daskagents.plotting.means import means
 from daskagents.plotting.variables import numeric
 
-__all__ = ["distributions", "means", "moments", "numeric"]
+__all__ = ["distributions", "means", "moments", "numeric", "quantiles"]
