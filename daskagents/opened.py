@@ -19,7 +19,7 @@ from daskagents.journal.reading import as_dataset, conversation_of, usage_of
 from daskagents.journal.segments import journal_of
 from daskagents.message import Message
 from daskagents.rounds import open_rounds
-from daskagents.steering.live import ByScheduler, Line, connect_to
+from daskagents.steering.live import ByScheduler, Line, newest_at
 from daskagents.steering.steered import Steered
 from daskagents.store import file_name, read_about
 from daskagents.summary import as_html, as_text
@@ -198,6 +198,6 @@ def open_run(folder: str | os.PathLike[str]) -> OpenRun:
 
     """
     if isinstance(folder, str) and "://" in folder:
-        client, run = connect_to(folder)
-        return OpenRun(Path(run["reads"]), ByScheduler(client, run["topic"]))
+        run = newest_at(folder)
+        return OpenRun(Path(run["reads"]), ByScheduler(folder, run["topic"]))
     return OpenRun(Path(folder).expanduser().absolute())

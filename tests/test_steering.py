@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -244,51 +245,54 @@ def test_environments_and_inboxes_are_changed(tmp_path: Path) -> None:
     assert changes == [0, 1]
 
 
-class Slow(da.Agent):
-    """Takes several calls for one reply."""
+class Waiting(da.Agent):
+    """Asks a model, and then waits for a file, if it is told of one."""
 
     said: int = 0
 
     async def reply(self, message: da.Message) -> int:
-        for _ in range(10):
-            await self.chat("again")
-            self.said += 1
+        await self.chat("again")
+        self.said += 1
+        while message.content and not Path(message.content).exists():
+            await asyncio.sleep(0.02)
         return self.said
 
 
-def slowly(people: da.Population, rounds: int = 2) -> Iterator[Any]:
-    for _ in range(rounds):
-        yield {"said": people.reply()}
+def waiting(people: da.Population, file: str) -> Iterator[Any]:
+    for heard in ("", file):
+        yield {"said": people.reply(heard)}
 
 
 def test_an_agent_answers_while_a_step_is_under_way(client3: Client, tmp_path: Path) -> None:
-    folder, model = tmp_path / "run", models.Dummy(answer="fine", latency=0.2)
-    people = da.Population(Slow, 12, block_size=4, model=model)
+    folder, file, model = tmp_path / "run", tmp_path / "go", models.Dummy(answer="fine")
+    people = da.Population(Waiting, 12, block_size=4, model=model)
     ended: dict[str, Any] = {}
 
     def drive() -> None:
-        ended["results"] = da.run(slowly, people, client=client3, out=folder)
+        ended["results"] = da.run(waiting, people, str(file), client=client3, out=folder)
 
     thread = threading.Thread(target=drive)
     thread.start()
-    until(lambda: any((folder / "journal").glob("000001/*/*/answers")))
-    run, before = da.open_run(client3.scheduler.address), rounds_closed(folder)
-    assert run.folder == folder
-    assert run.interview(5, "How are you?") == "fine"
-    found = run._ask(do="look", agents=[5])  # of the step before, as this one is under way
-    assert found["rows"][0]["values"] == {"said": 10}
-    assert rounds_closed(folder) == before == 1
-    most = run._ask(do="find", by="said", where={"said": 10})
-    assert (most["found"], [row["id"] for row in most["rows"]]) == (12, list(range(12)))
-    thread.join(60)
-    assert ended["results"]["said"].values[:, 5].tolist() == [10, 20]
-    journal = run.journal(agent=5)
-    assert journal.sizes["chat"] == 21
+    under_way = lambda: len(list((folder / "journal").glob("000001/*/*/answers"))) == 3  # noqa: E731
+    try:
+        until(under_way)
+        run = da.open_run(client3.scheduler.address)
+        assert run.folder == folder and run.live
+        assert run.interview(5, "How are you?") == "fine"
+        found = run._ask(do="look", agents=[5])  # of the step before, as this one is under way
+        assert found["rows"][0]["values"] == {"said": 1}
+        most = run._ask(do="find", by="said", where={"said": 1})
+        assert (most["found"], [row["id"] for row in most["rows"]]) == (12, list(range(12)))
+        assert under_way() and not ended
+    finally:
+        file.touch()
+        thread.join(60)
+    assert ended["results"]["said"].values[:, 5].tolist() == [1, 2]
+    assert run.journal(agent=5).sizes["chat"] == 3
     with pytest.raises(RunError, match="has ended"):
         run.state()
     with pytest.raises(RunError, match="no run is under way"):
         da.open_run(client3.scheduler.address)
-    run._line.client.close()  # type: ignore[union-attr]
 
 
 def test_options_are_shuffled_for_each_agent(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from daskagents.store import Store
 
 #: Seconds between two looks for commands in the run directory, or whether to go on.
 _LOOK = 0.2
+#: Seconds that a command may take when the run has ended.
+_PATIENCE = 5.0
 #: Questions from outside that are asked at the same time.
 _AT_ONCE = 4
 
@@ -117,7 +119,7 @@ class Control:
         self.session.gate = pass_through
         self._jobs.put(None)
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(_PATIENCE)
         self._threads.shutdown(wait=False, cancel_futures=True)
         with suppress(Exception):  # a connection that is gone
             self._open.close()

@@ -65,18 +65,18 @@ class ByFolder:
 
 
 class ByScheduler:
-    """The way by the scheduler of the cluster that a run is on.
+    """The way by the scheduler of the cluster that a run is on; connected while it is asked.
 
     Parameters
     ----------
-    client
-        Connected to it.
+    address
+        Of the scheduler.
     topic
         Of the run.
     """
 
-    def __init__(self, client: Client, topic: str) -> None:
-        self.client, self.topic = client, topic
+    def __init__(self, address: str, topic: str) -> None:
+        self.address, self.topic = address, topic
 
     def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Give the run a command; return its answer.
@@ -86,32 +86,41 @@ class ByScheduler:
         UsageError, RunError
             What the run says was wrong; or if nothing answers.
         """
-        scheduler = self.client.scheduler
-        number = self.client.sync(getattr(scheduler, COMMAND), topic=self.topic, said=dict(command))
-        end = time.monotonic() + (LONG if command["do"] in _LONG else PATIENCE)
-        while time.monotonic() < end:
-            found = self.client.sync(getattr(scheduler, ANSWER), number=number)
-            if found is not None:
-                return said_in(found)
-            if self.topic not in {run["topic"] for run in runs_on(self.client)}:
+        with client_at(self.address) as client:
+            ask, answer = (getattr(client.scheduler, name) for name in (COMMAND, ANSWER))
+            if self.topic not in _topics(client):
                 raise RunError("the run has ended")
-            time.sleep(_LOOK)
+            number = client.sync(ask, topic=self.topic, said=dict(command))
+            end = time.monotonic() + (LONG if command["do"] in _LONG else PATIENCE)
+            while time.monotonic() < end:
+                found = client.sync(answer, number=number)
+                if found is not None:
+                    return said_in(found)
+                if self.topic not in _topics(client):
+                    raise RunError("the run has ended")
+                time.sleep(_LOOK)
         raise RunError(
-            f"the run on {scheduler.address} does not answer; its program may be busy or gone"
+            f"the run on {self.address} does not answer; its program may be busy or gone"
         )
 
 
-def runs_on(client: Client) -> list[dict[str, Any]]:
+def _topics(client: Client) -> set[str]:
+    return {run["topic"] for run in _runs(client)}
+
+
+def _runs(client: Client) -> list[dict[str, Any]]:
     """Return what a scheduler knows of the runs that are under way on it, the newest last."""
-    try:
-        found: list[dict[str, Any]] = client.sync(getattr(client.scheduler, RUNS))
-    except AttributeError:  # no run has touched it
-        return []
-    return found
+    knows = client.run_on_scheduler(_knows)
+    return list(client.sync(getattr(client.scheduler, RUNS))) if knows else []
 
 
-def connect_to(address: str) -> tuple[Client, dict[str, Any]]:
-    """Connect to a scheduler; return the client, and the newest run that is under way there.
+def _knows(dask_scheduler: Any) -> bool:
+    """Whether a run has ever touched a scheduler."""
+    return RUNS in dask_scheduler.handlers
+
+
+def newest_at(address: str) -> dict[str, Any]:
+    """Return what a scheduler knows of the newest run that is under way there.
 
     Raises
     ------
@@ -120,18 +129,14 @@ def connect_to(address: str) -> tuple[Client, dict[str, Any]]:
     RunError
         If no run is under way on it.
     """
-    client = client_at(address)
-    try:
-        runs = runs_on(client)
-        if not runs:
-            raise RunError(
-                f"no run is under way on the scheduler at {address}; those that have ended are"
-                " opened by their directories"
-            )
-    except BaseException:
-        client.close()
-        raise
-    return client, runs[-1]
+    with client_at(address) as client:
+        runs = _runs(client)
+    if not runs:
+        raise RunError(
+            f"no run is under way on the scheduler at {address}; those that have ended are"
+            " opened by their directories"
+        )
+    return runs[-1]
 
 
 def said_in(answer: Mapping[str, Any]) -> dict[str, Any]:
