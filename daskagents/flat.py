@@ -43,8 +43,7 @@ def write_flat(
         text = json.dumps(_metadata(array.dtype, len(array), dimension))
         _write(f"{folder}/{key}/zarr.json", text.encode())
         if flat[key].any():  # a chunk that is not there is of zeros
-            os.mkdir(f"{folder}/{key}/c")  # noqa: PTH102
-            _write(f"{folder}/{key}/c/0", flat[key].data)
+            _write(f"{folder}/{key}/0", flat[key].data)
 
 
 def read_flat(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -66,12 +65,14 @@ def _array(folder: Path, key: str, check: int) -> NDArray[Any]:
     try:
         said = json.loads(_read(f"{folder}/{key}/zarr.json"))
         values = np.zeros(said["shape"], np.dtype(said["data_type"]).newbyteorder("<"))
+        # runs of before have a chunk where Zarr puts it by default: in a folder of its own
+        chunk = "0" if said["chunk_key_encoding"]["name"] == "v2" else "c/0"
     except (FileNotFoundError, ValueError, TypeError, KeyError, MemoryError) as error:
         why = f"{type(error).__name__}: {error}"
         raise FolderError(f"{folder / key} is damaged; restore it from a copy ({why})") from error
     data = _flat(values)
     try:
-        with open(f"{folder}/{key}/c/0", "rb") as file:  # noqa: PTH123
+        with open(f"{folder}/{key}/{chunk}", "rb") as file:  # noqa: PTH123
             whole = file.readinto(data.data) == len(data) and not file.read(1)
     except FileNotFoundError:
         whole = True
@@ -92,7 +93,7 @@ def _metadata(dtype: np.dtype[Any], n: int, dimension: str) -> dict[str, Any]:
         "shape": [n],
         "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, n)]}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "chunk_key_encoding": {"name": "v2", "configuration": {"separator": "."}},
         "fill_value": {"b": False, "f": 0.0}.get(dtype.kind, 0),
         "codecs": [{"name": "bytes"} | order],
         "attributes": {},

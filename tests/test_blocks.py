@@ -131,7 +131,7 @@ def test_xarray_opens_a_block(tmp_path: Path) -> None:
 def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     path = tmp_path / "00000"
     blocks.write(sample(), path)
-    chunks = [p for p in path.rglob("*") if p.is_file() and "c" in p.parts[len(path.parts) :]]
+    chunks = [p for p in path.rglob("*") if p.is_file() and p.name != "zarr.json"]
     assert len(chunks) > 4
     for chunk in chunks:
         whole = chunk.read_bytes()

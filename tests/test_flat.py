@@ -26,8 +26,10 @@ def check_same(one: NDArray[Any], two: NDArray[Any]) -> None:
     assert (one.dtype, one.shape, one.tobytes()) == (two.dtype, two.shape, two.tobytes())
 
 
-def by_zarr(folder: Path, arrays: dict[str, NDArray[Any]], checks: dict[str, int]) -> zarr.Group:
-    """Write arrays as runs had them before: by Zarr itself."""
+def by_zarr(
+    folder: Path, arrays: dict[str, NDArray[Any]], checks: dict[str, int], **keys: Any
+) -> zarr.Group:
+    """Write arrays by Zarr itself; with its default for keys, as runs had them before."""
     group = zarr.create_group(folder, attributes={"first": 1, "crc32": checks})
     for key, array in arrays.items():
         group.create_array(
@@ -36,11 +38,12 @@ def by_zarr(folder: Path, arrays: dict[str, NDArray[Any]], checks: dict[str, int
             chunks=(max(1, len(array)),),
             compressors=None,
             dimension_names=[f"{key}."],
+            **keys,
         )
     return group
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(some_arrays)
 def test_zarr_reads_it_and_would_have_written_it_so(
     tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, NDArray[Any]]
@@ -48,7 +51,10 @@ def test_zarr_reads_it_and_would_have_written_it_so(
     folder = tmp_path_factory.mktemp("flat")
     write_flat(folder / "own", {k: (f"{k}.", array) for k, array in arrays.items()}, {"first": 1})
     own = zarr.open_group(folder / "own", mode="r")
-    zarrs = by_zarr(folder / "zarrs", arrays, own.attrs["crc32"])  # type: ignore[arg-type]
+    checks: Any = own.attrs["crc32"]
+    v2 = {"chunk_key_encoding": {"name": "v2", "separator": "."}}
+    zarrs = by_zarr(folder / "zarrs", arrays, checks, **v2)
+    by_zarr(folder / "before", arrays, checks)
     assert set(own) == set(zarrs) == set(arrays)
     assert dict(own.attrs) == dict(zarrs.attrs)
     for key, array in arrays.items():
@@ -56,7 +62,7 @@ def test_zarr_reads_it_and_would_have_written_it_so(
         two: Any = zarrs[key]
         assert one.metadata == two.metadata
         check_same(np.asarray(one[:]), array)
-    for name in ("own", "zarrs"):
+    for name in ("own", "zarrs", "before"):
         about, found = read_flat(folder / name)
         assert about["first"] == 1 and list(found) == list(arrays)
         for key, array in arrays.items():
@@ -90,7 +96,7 @@ def test_a_shape_that_is_damaged_is_named(tmp_path: Path, shape: Any) -> None:
         read_flat(tmp_path / "x")
 
 
-@pytest.mark.parametrize("file", ["zarr.json", "c/0"])
+@pytest.mark.parametrize("file", ["zarr.json", "0"])
 def test_an_array_that_is_gone_is_named(tmp_path: Path, file: str) -> None:
     write_flat(tmp_path / "x", {"a": ("a", np.arange(3.0))}, {})
     (tmp_path / "x" / "a" / file).unlink()

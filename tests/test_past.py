@@ -41,7 +41,7 @@ def test_results_go_back_to_the_checkpoint_before(
 
     play(tmp_path / "run", rounds=4)
     newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
-    chunk = next(newest.rglob("c/0"))
+    chunk = next(newest.rglob("0"))
     chunk.write_bytes(b"")
     same(play(tmp_path / "run", rounds=6, resume=True), play(None, rounds=6))
     assert f"{newest}" in caplog.text and "going on from the checkpoint before" in caplog.text

@@ -46,9 +46,9 @@ def test_files_go_to_the_disk_before_their_names(fsync: str, tmp_path: Path, don
         assert done[named + 1] == ("sync", str(folder))
     before = {path for _, path in done[:named]}
     rest = ["events.jsonl", "rounds.zarr/guess/c/0/0", "rounds.zarr/guess/zarr.json"]
-    for path in [*rest, "populations/players/00001/level/c/0", "checkpoints/000002/players/00001"]:
+    for path in [*rest, "populations/players/00001/level/0", "checkpoints/000002/players/00001"]:
         assert str(out / path) in before, path
-    assert {str(p) for p in out.glob("checkpoints/000004/*/*/*/c/0")} <= {p for _, p in done}
+    assert {str(p) for p in out.glob("checkpoints/000004/*/*/*/0")} <= {p for _, p in done}
 
 
 def test_never_is_never(tmp_path: Path, done: Any) -> None:
