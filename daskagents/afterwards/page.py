@@ -156,8 +156,8 @@ def number(value: float | None) -> str:
 
     Examples
     --------
-    >>> number(1234567), number(0.12345), number(float("nan"))
-    ('1,234,567', '0.1234', '')
+    >>> number(1234567), number(0.12346), number(float("nan"))
+    ('1,234,567', '0.1235', '')
     """
     if value is None or value != value:
         return ""
