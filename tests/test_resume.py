@@ -157,7 +157,7 @@ def test_a_checkpoint_that_is_torn_is_passed_over(tmp_path: Path, undisturbed: A
 
 def flip(generation: Path) -> None:
     """Flip a bit in a block of a checkpoint."""
-    chunk = next(p for p in sorted(generation.rglob("c/0")) if "place" in str(p))
+    chunk = next(p for p in sorted(generation.rglob("0")) if "place" in str(p))
     data = bytearray(chunk.read_bytes())
     data[3] ^= 1
     chunk.write_bytes(data)
