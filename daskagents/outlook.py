@@ -84,6 +84,10 @@ class Outlook:
 
     def see(self, snapshot: Snapshot) -> None:
         """Take a look at how far the run is."""
+        if snapshot.state == "paused":  # which says nothing of how fast it goes afterwards
+            self._replies, self._at = Recent(_RATE), Recent(_LEFT, _ROUNDS)
+            self.rate, self.left = 0.0, None
+            return
         at = float(snapshot.rounds) if snapshot.at is None else snapshot.at
         now = snapshot.seconds
         self._replies.see(now, snapshot.replies)
@@ -91,5 +95,5 @@ class Outlook:
         self.rate = self._replies.rate()
         speed = self._at.rate()
         self.left = None
-        if self._rounds and at <= self._rounds and speed and now >= _FIRST and not snapshot.state:
+        if self._rounds and at < self._rounds and speed and now >= _FIRST and not snapshot.state:
             self.left = (self._rounds - at) / speed

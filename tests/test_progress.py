@@ -70,6 +70,11 @@ def test_the_rate_is_of_the_last_seconds_and_the_time_left_of_the_last_rounds() 
     assert outlook.rate == pytest.approx(100, rel=0.05)
     assert outlook.left == pytest.approx(51, rel=0.05)
     outlook.see(Snapshot(49, 4900, 0, 0, 0, 100, at=49, state="paused"))
+    assert (outlook.rate, outlook.left) == (0.0, None)
+    for second in range(500, 511):  # it goes on as fast as before
+        outlook.see(Snapshot(second - 451, 100 * (second - 451), 0, 0, 0, second))
+    assert (outlook.rate, outlook.left) == (100, 41)
+    outlook.see(Snapshot(100, 9999, 0, 0, 0, 101, at=100))
     assert outlook.left is None
     outlook = Outlook(4)
     for second in range(0, 2000, 5):  # rounds that take long count part by part
