@@ -121,7 +121,7 @@ def test_the_codebook_says_what_is_what(run: Any, tmp_path: Path) -> None:
     vote = book.loc["out.csv", "vote"]
     assert (vote["missing"], vote["values"]) == (5, "yes")
     assert vote["source"] == "reply 'vote' of voters.reply"
-    assert book.loc["out_rounds.csv", "cost"]["unit"] == "currency of the prices"
+    assert book.loc["out_rounds.csv", "seconds"]["unit"] == "s"
     page = found[-1].read_text("utf-8")
     assert "Where the voter lives." in page and "read.csv(" in page and "pd.read_csv(" in page
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from daskagents.afterwards.frames import Frame, flag_of
-from daskagents.afterwards.meanings import OWN, Meanings
+from daskagents.afterwards.meanings import Meanings
 from daskagents.afterwards.writing import MOST_VALUES, Seen
+from daskagents.captions import OWN, caption_of
 from daskagents.tasks import writing
 
 #: Types as people write them, as pandas and as R do.
@@ -86,18 +87,14 @@ def _variable(one: Written, name: str, meanings: Meanings) -> Variable:
 
 def _known(frame: Frame, name: str) -> tuple[str, str, str, str]:
     """Return the kind of a column, and what is known of it without the program."""
+    said = caption_of(name)
+    label, unit = said.get("long_name", ""), said.get("units", "")
     if name in frame.dims:
-        label, unit = OWN.get(name, (f"which {name} the row is about", ""))
-        return "key", label, unit, ""
+        return "key", label or f"which {name} the row is about", unit, ""
     if frame.dims and name == flag_of(frame.dims[0]):
-        return (
-            "failed",
-            "whether the agent failed in the round; then its replies are missing",
-            "",
-            "",
-        )
-    if name in OWN:
-        return ("key" if name == "round" else "run"), *OWN[name], ""
+        return "failed", "whether the agent failed; then its replies are missing", "", ""
+    if name == "round" or name in OWN:
+        return "key" if name == "round" else "run", label, unit, ""
     if name in frame.given:
         return "given", "", "", "given at the start"
     return ("reply" if frame.dims else "yielded"), "", "", "yielded by the workflow"

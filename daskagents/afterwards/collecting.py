@@ -12,6 +12,7 @@ import zarr
 
 from daskagents import blocks
 from daskagents.afterwards.copied_journal import chats_in
+from daskagents.afterwards.copied_zarr import dims_of
 from daskagents.checked import Checked
 from daskagents.columns import Column, Plain, from_arrays
 from daskagents.environments import files
@@ -171,7 +172,7 @@ def _keyed(value: Any, fields: frozenset[str]) -> Iterator[tuple[str, str]]:
 def _of_group(path: Path, fields: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Yield the texts of the arrays of a Zarr group."""
     group = zarr.open_group(path, mode="r")
-    dims = {str(dim) for _, array in group.arrays() for dim in array.metadata.dimension_names or ()}
+    dims = {dim for _, array in group.arrays() for dim in dims_of(array)}
     for name, array in group.arrays():
         for field in fields:
             if name not in (field, *(f"{dim}_{field}" for dim in dims)):

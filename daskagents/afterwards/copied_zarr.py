@@ -35,7 +35,7 @@ def copy_zarr(source: Path, target: Path, removal: Removal, place: str) -> None:
     target.mkdir(parents=True)
     _copy_metadata(source, target, removal, place)
     group = zarr.open_group(source, mode="r")
-    dims = {name for _, array in group.arrays() for name in _dims(array)}
+    dims = {name for _, array in group.arrays() for name in dims_of(array)}
     for name, array in group.arrays():
         gone = any(name in (field, *(f"{dim}_{field}" for dim in dims)) for field in removal.fields)
         if array.dtype.kind not in "TUSO" and not gone:
@@ -50,12 +50,13 @@ def copy_zarr(source: Path, target: Path, removal: Removal, place: str) -> None:
                 values = _gone(values, removal, f"{place} {name}")
             else:
                 values = _texts(values, removal, f"{place} {name}")
-            if name in _dims(array):  # two labels are never the same
+            if name in dims_of(array):  # two labels are never the same
                 values = _labels(values)
             copy[region] = values
 
 
-def _dims(array: Any) -> tuple[str, ...]:
+def dims_of(array: Any) -> tuple[str, ...]:
+    """Return the dimensions of an array."""
     return tuple(map(str, array.metadata.dimension_names or ()))
 
 

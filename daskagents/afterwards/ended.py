@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from daskagents.afterwards.redact import Redacted
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Ended:
     """Reports, tables and copies of a run; it may be under way, too, but for copies."""
 
-    def report(self: OpenRun, path: str | os.PathLike[str] | None = None) -> Path:
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write a report of the run: one HTML file that needs nothing else.
 
         It holds what was run, pictures of what was replied, costs, failures, a sample of
@@ -35,10 +35,10 @@ class Ended:
         """
         from daskagents.afterwards.report import write_report
 
-        return write_report(self, path)
+        return write_report(cast("OpenRun", self), path)
 
     def export(
-        self: OpenRun,
+        self,
         path: str | os.PathLike[str],
         *,
         population: str | None = None,
@@ -70,10 +70,10 @@ class Ended:
         """
         from daskagents.afterwards.export import export
 
-        return export(self, path, population=population, rounds=rounds)
+        return export(cast("OpenRun", self), path, population=population, rounds=rounds)
 
     def redact(
-        self: OpenRun,
+        self,
         path: str | os.PathLike[str],
         *,
         fields: str | Iterable[str] = (),
@@ -110,4 +110,4 @@ class Ended:
         """
         from daskagents.afterwards.redact import redact
 
-        return redact(self, path, fields=fields, patterns=patterns, texts=texts)
+        return redact(cast("OpenRun", self), path, fields=fields, patterns=patterns, texts=texts)

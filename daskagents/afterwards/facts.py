@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from daskagents.afterwards.chats import Look, look
-from daskagents.afterwards.meanings import OWN
+from daskagents.captions import OWN
 from daskagents.errors import DaskAgentsError
 from daskagents.events import read_events
 from daskagents.failures import read_failures
@@ -148,7 +148,9 @@ def _by_model(about: Mapping[str, Any], seen: Look) -> list[tuple[str, str, Usag
     """Return what each model took at each endpoint; while a run is under way, only its calls."""
     rows = []
     for one in about.get("usage") or ():
-        numbers = {n: np.nan if v is None else v for n, v in one.items() if n in _PARTS}
+        numbers: dict[str, Any] = {
+            n: np.nan if v is None else v for n, v in one.items() if n in _PARTS
+        }
         rows.append((one.get("model", ""), one.get("endpoint", ""), Usage(**numbers)))
     if not rows:
         rows = [(*key, Usage(calls=count)) for key, count in seen.models.most_common()]

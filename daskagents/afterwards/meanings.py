@@ -13,26 +13,6 @@ from typing import Any
 from daskagents.errors import FolderError
 from daskagents.events import read_events
 
-#: What a run says of each round and agent: the meaning and the unit.
-OWN: dict[str, tuple[str, str]] = {
-    "round": ("the round, counted from 0", ""),
-    "n_failed": ("replies of agents that failed in the round", "replies"),
-    "n_agents": ("agents that were there at the end of the round", "agents"),
-    "n_undelivered": ("messages to agents that do not exist", "messages"),
-    "calls": ("answers of models in the round", "calls"),
-    "prompt_tokens": ("tokens of the prompts, as the endpoints counted them", "tokens"),
-    "completion_tokens": ("tokens of the answers, as the endpoints counted them", "tokens"),
-    "cached_tokens": ("tokens of the prompts that an endpoint had in its cache", "tokens"),
-    "retries": ("requests that failed and were sent again", "requests"),
-    "cost": ("what the answers cost; missing where a price is not known", "currency of the prices"),
-    "seconds_waiting": ("time that agents waited for limits or retries, all together", "s"),
-    "seconds": ("time that the round took", "s"),
-    "calls_by_model": ("answers of each model in the round", "calls"),
-    "tokens_by_model": ("tokens of each model in the round", "tokens"),
-    "cost_by_model": ("what the answers of each model cost", "currency of the prices"),
-    "model": ("the model, as the server named it", ""),
-}
-
 
 @dataclass
 class Meaning:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from daskagents.afterwards.copied_zarr import copy_zarr
 from daskagents.afterwards.literals import SHORTEST
 from daskagents.afterwards.removal import MARK, Removal, Texts
 from daskagents.errors import FolderError, UsageError
+from daskagents.lock import Lock
 from daskagents.past import read_checkpoint, write_checkpoint
 from daskagents.store import file_name, write_about
 from daskagents.tasks import writing
@@ -128,18 +128,8 @@ def _free(source: Path, target: Path) -> Iterator[None]:
 
 def _check_ended(source: Path) -> None:
     """Refuse a run that is under way: its files change while they are read."""
-    try:
-        file = os.open(source / "run.lock", os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise FolderError(
-            f"{source} is being written by a run; wait until it ends, or end it"
-        ) from None
-    finally:
-        os.close(file)
+    if Lock.held(source):
+        raise FolderError(f"{source} is being written by a run; wait until it ends, or end it")
 
 
 def _names_of_arrays(kept: Kept) -> Iterator[str]:

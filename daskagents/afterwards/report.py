@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,16 @@ def report(known: Facts) -> str:
     }
     found: dict[str, Html] = {}
     for key, (title, make) in parts.items():
-        inside = list(known.read(title, lambda make=make: list(make(known)), []))  # type: ignore[misc]
+        inside: list[Html] = known.read(title, partial(_all, make, known), [])
         if inside:
             found[key] = section(key, title, inside)
     name = known.about.get("workflow", {}).get("name", "?")
     links = {key: parts[key][0] for key in found}
     return page(f"Run of {name}", [_head(known), *found.values()], links)
+
+
+def _all(make: Callable[[Facts], Iterator[Html]], known: Facts) -> list[Html]:
+    return list(make(known))
 
 
 def _head(known: Facts) -> Html:
