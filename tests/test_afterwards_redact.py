@@ -25,7 +25,7 @@ from daskagents import blocks, models
 from daskagents.afterwards.literals import Literals
 from daskagents.afterwards.removal import MARK
 from daskagents.environments import files
-from daskagents.errors import FolderError, UsageError
+from daskagents.errors import BudgetError, FolderError, UsageError
 from daskagents.events import line_of
 from daskagents.journal.frames import read_frames
 from daskagents.journal.segments import read_packed
@@ -269,6 +269,23 @@ def test_a_run_that_was_killed(run: Any, tmp_path: Path) -> None:
     found = da.open_run(folder).redact(tmp_path / "copy", patterns="to hide")
     assert not any("to hide" in text for text in everything(tmp_path / "copy"))
     assert "steps" in found.left_out
+
+
+def test_answers_of_a_round_that_is_not_over(tmp_path: Path) -> None:
+    SECRETS.update({place: f"a {place} to hide" for place in PLACES})
+    people = da.Population(Teller, 6)
+    with pytest.raises(BudgetError):
+        da.run(
+            telling, people, World(), model=models.Dummy(answer=answering), client="sync",
+            budget=da.Budget(calls=8), out=tmp_path / "run", max_failed=1, fsync="never",
+        )  # fmt: skip
+    run = da.open_run(tmp_path / "run")
+    assert list(run.folder.glob("journal/*/*/*/answers"))
+    run.redact(tmp_path / "copy", patterns="to hide")
+    assert not any("to hide" in text for text in everything(tmp_path / "copy"))
+    copy = da.open_run(tmp_path / "copy").journal()
+    assert copy["agent"].values.tolist() == run.journal()["agent"].values.tolist()
+    assert da.open_run(tmp_path / "copy").usage == run.usage
 
 
 def test_what_is_refused(run: Any, tmp_path: Path) -> None:
