@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import msgspec
@@ -10,12 +12,15 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from town import SIZE, citizens, town
+from town import model as town_model
 from worlds import drawn
 
 import daskagents as da
 from daskagents import models
 from daskagents.errors import FolderError, UsageError
 from daskagents.fields import make_field
+from daskagents.monitor.asking import answer, ask
 from daskagents.monitor.finding import PAGE, Query, find, read_query
 from daskagents.monitor.history import conversation, history
 from daskagents.monitor.stored import items_of, values_of
@@ -265,3 +270,19 @@ def test_values_are_read_without_their_classes() -> None:
     assert values_of(column, choice.label).tolist() == ["a", ""]
     number = make_field("A", "x", int | None)  # type: ignore[arg-type]
     assert items_of(number.column([3, None]), number.label) == [3, None]
+
+
+def test_who_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    nobody = SimpleNamespace(workers={})
+    found = asyncio.run(ask(nobody, "find", str(tmp_path / "no"), "", {}, 0))
+    assert "neither the workers nor the scheduler see" in found["error"]
+
+
+def test_the_scheduler_looks_where_there_is_no_worker(tmp_path: Path) -> None:
+    options = {"client": "sync", "model": town_model(), "max_failed": 0.5}
+    da.run(town, citizens(), rounds=1, out=tmp_path / "run", **options)
+    nobody = SimpleNamespace(workers={})
+    found = asyncio.run(ask(nobody, "find", str(tmp_path / "run"), "", {}, 0))
+    assert found["found"] == SIZE
+    wrong = asyncio.run(answer("history", [str(tmp_path / "run"), "", SIZE]))
+    assert "has no agent 120" in wrong["error"]

@@ -255,15 +255,18 @@ class View:
         if any(each["failed"] for each in rows):
             data["why"] = [each.get("why", "failed") if each["failed"] else "" for each in rows]
             titles.append("failed")
-        if [each.field for each in self._table.columns] != list(data) or [
-            each.title for each in self._table.columns
-        ] != titles:
-            self._table.columns = [
-                TableColumn(field=key, title=title, formatter=StringFormatter(), sortable=False,
-                            width=_wide(key, data[key]))
-                for key, title in zip(data, titles, strict=True)
-            ]  # fmt: skip
         self._rows.data = data
+        # anew each time, behind the data: once its columns have changed, a table shows no others
+        self._table.columns = [
+            TableColumn(
+                field=key,
+                title=title,
+                formatter=StringFormatter(),
+                sortable=False,
+                width=_wide(key, data[key]),
+            )
+            for key, title in zip(data, titles, strict=True)
+        ]
 
     def _click(self, attr: str, old: list[int], new: list[int]) -> None:
         rows = self._found.get("rows", ())

@@ -152,8 +152,6 @@ class Single:
         show(self._parts["state"], state(found))
         show(self._parts["replies"], replies(found))
         show(self._parts["failures"], failures(found["failures"]))
-        count = len(found["failures"])
-        self._tabs.tabs[3].title = f"Failures ({count})" if count else "Failures"
 
     def _draw(self) -> None:
         """Draw one reply over the rounds."""

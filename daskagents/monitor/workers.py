@@ -238,9 +238,9 @@ def holdings(scheduler: Any, run: RunSeen) -> dict[str, tuple[int, int]]:
 def under_way(scheduler: Any, run: RunSeen) -> Counter[str]:
     """Return how many calls each worker has under way at endpoints."""
     keeper = scheduler.plugins.get("daskagents-keeper")
-    accounts = {} if keeper is None else keeper.runs.get(run.topic) or {}
+    accounts = None if keeper is None else keeper.runs.get(run.topic)
     found: Counter[str] = Counter()
-    for account in accounts.values():
+    for account in [] if accounts is None else [each for _, each in accounts.items()]:
         for worker, holder in getattr(account, "holders", {}).items():
             found[worker] += int(getattr(holder, "flying", 0))
     return found
