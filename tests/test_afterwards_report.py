@@ -161,7 +161,7 @@ def test_methods_say_what_was_done(tmp_path: Path) -> None:
         da.run(asking, people, model=model, client="sync", seed=9, rounds=2, out=tmp_path / "run")
     run = da.open_run(tmp_path / "run")
     said = methods(gather(run))
-    assert "(asking) had 6 agents (6 Waiter) and ran for 2 rounds on 20" in said
+    assert "(asking) had 6 agents (Waiter) and ran for 2 rounds on 20" in said
     assert f"with daskagents {da.__version__} (dask " in said and "the seed 9." in said
     assert f"small-1 at {server.url}, as the servers named the models." in said
     usage = run.usage

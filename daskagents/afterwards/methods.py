@@ -24,9 +24,12 @@ def _run(facts: Facts) -> Iterator[str]:
     own, python = versions.pop("daskagents", "?"), versions.pop("python", "?")
     machine = versions.pop("machine", "")
     others = ", ".join(f"{name} {version}" for name, version in versions.items())
-    populations = about.get("populations", {}).values()
-    who = ", ".join(f"{of.get('agents', 0):,} {_last(of.get('class', '?'))}" for of in populations)
-    several = f" ({who})" if len(populations) > 1 or who else ""
+    kinds = [
+        (of.get("agents", 0), _last(of.get("class", "?")))
+        for of in about.get("populations", {}).values()
+    ]
+    who = ", ".join(f"{n:,} {kind}" if len(kinds) > 1 else kind for n, kind in kinds)
+    several = f" ({who})" if who else ""
     name = about.get("workflow", {}).get("name", "?")
     yield (
         f"The simulation ({name}) had {_many(facts.agents, 'agent')}{several} and ran for"

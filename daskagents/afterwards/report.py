@@ -51,9 +51,9 @@ def report(known: Facts) -> str:
     """Return a report as HTML."""
     parts = {
         "methods": ("Methods", _methods),
-        "run": ("What was run", _run),
         "replies": ("Replies", sections.replies),
         "values": ("Round by round", sections.values),
+        "run": ("What was run", _run),
         "costs": ("Models and costs", sections.costs),
         "failures": ("Failures", sections.failures),
         "outside": ("Interventions and surveys", sections.outside),
