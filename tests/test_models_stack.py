@@ -184,6 +184,14 @@ def test_a_run_tries_again_and_pays(caplog: pytest.LogCaptureFixture) -> None:
     assert float(free["cost"].sum()) == 0
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("more", [{}, {"calls": 10_000}])
+def test_a_budget_of_money_lets_all_ask_a_model_that_costs_nothing(more: dict[str, int]) -> None:
+    people = da.Population(Citizen, 3_000, model=models.Dummy(answer="yes", latency=0.01))
+    results = da.run(ask, people, rounds=1, budget=da.Budget(cost=5, **more), client="sync")
+    assert results["calls"].values.tolist() == [3_000]
+
+
 def test_a_budget_of_money_without_a_price() -> None:
     people = da.Population(Citizen, 3, model=Plain())
     with pytest.raises(BudgetError, match="what a call costs is not known: give the prices"):

@@ -177,7 +177,8 @@ class PurseGate(Gate):
         have, reserved = self._have, self._reserved
         takes = [need * amount for amount in self._mean or self._least]
         for at, amount in enumerate(takes):
-            if have[at] < amount or have[at] <= 0:
+            free = amount == 0 and self._mean is not None  # as of a model without a price
+            if have[at] < amount or (have[at] <= 0 and not free):
                 self._soon.set()
                 return None
         for at, amount in enumerate(takes):
