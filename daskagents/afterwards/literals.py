@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 #: Characters from which on a text is looked for: shorter ones stand everywhere by chance.
 SHORTEST = 4
@@ -25,6 +26,8 @@ class Literals:
     def __init__(self) -> None:
         self._texts: set[str] = set()
         self._heads: list[dict[str, set[int]]] = [{} for _ in _HEADS]
+        self._likely: re.Pattern[str] | None = None
+        self._beginnings: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -41,6 +44,7 @@ class Literals:
         if text in self._texts:
             return
         self._texts.add(text)
+        self._likely = None
         for length, heads in zip(_HEADS, self._heads, strict=True):
             if len(text) >= length:
                 heads.setdefault(text[:length], set()).add(len(text))
@@ -48,18 +52,31 @@ class Literals:
 
     def replace(self, text: str, mark: str) -> tuple[str, int]:
         """Return a text with a mark in the place of each that is found; and how many were."""
-        if not self._texts or len(text) < SHORTEST:
+        if not self._texts:
             return text, 0
-        parts, kept, at, found = [], 0, 0, 0
-        while at <= len(text) - SHORTEST:
-            length = self._length_at(text, at)
+        parts, kept, found = [], 0, 0
+        for at in self._places(text):
+            length = self._length_at(text, at) if at >= kept else 0
             if length:
                 parts += [text[kept:at], mark]
-                at = kept = at + length
+                kept = at + length
                 found += 1
-            else:
-                at += 1
         return ("".join([*parts, text[kept:]]), found) if found else (text, 0)
+
+    def _places(self, text: str) -> Iterator[int]:
+        """Yield where a text may begin: where four letters stand that begin one, each at its place.
+
+        What the search passes over costs nearly nothing.
+        """
+        if self._likely is None:
+            beginnings = {one[:SHORTEST] for one in self._texts}
+            columns = [{one[at] for one in beginnings} for at in range(SHORTEST)]
+            classes = [f"[{''.join(map(re.escape, sorted(letters)))}]" for letters in columns]
+            self._likely = re.compile(f"(?=({''.join(classes)}))", re.DOTALL)
+            self._beginnings = beginnings
+        for match in self._likely.finditer(text):
+            if match[1] in self._beginnings:
+                yield match.start()
 
     def _length_at(self, text: str, at: int) -> int:
         """Return how long the longest text is that stands somewhere; 0 where none does."""
