@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from distributed import Status
+
 from daskagents.errors import UsageError
+
+_GONE = (Status.closing_gracefully, Status.closing, Status.closed)
 
 
 def scale(executor: Any, workers: int) -> int:
@@ -46,5 +50,10 @@ def scale(executor: Any, workers: int) -> int:
             "this cluster adds and removes workers by itself (cluster.adapt); change its bounds in"
             " the program that made it"
         )
+    known = getattr(cluster, "workers", None)
+    for name, worker in list(known.items()) if isinstance(known, dict) else ():
+        if getattr(worker, "status", None) in _GONE:
+            # one that was retired: a cluster believes for a while that it is still there
+            known.pop(name, None)
     cluster.scale(workers)
     return workers
