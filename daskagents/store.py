@@ -109,8 +109,9 @@ class Store:
     def _open(self, *, resume: bool) -> None:
         """Read what the run did before, if it goes on, and open its events."""
         if resume:
-            self.about, self.past = read_about(self.folder), read_past(self.folder)
+            self.about = read_about(self.folder)
             check_whole(self.folder, self.about)
+            self.past = read_past(self.folder)
             self.begun = True
         try:
             self._events = (self.folder / "events.jsonl").open("a", encoding="utf-8")

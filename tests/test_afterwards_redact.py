@@ -240,6 +240,10 @@ def test_what_models_were_told_and_said_goes(run: Any, tmp_path: Path) -> None:
     # but not what was replied
     assert copy.results["word"].values[0, 0] == run.results["word"].values[0, 0]
     assert found.counts["journal"] and found.counts["memories"] and found.counts["inboxes"]
+    with pytest.raises(FolderError, match="redacted copy"):
+        da.run(
+            telling, da.Population(Teller, 4), World(), client="sync", out=copy.folder, resume=True
+        )
     # nor how it was asked for
     kept = next(path for path in copy.folder.glob("journal/*/packed"))
     (one,) = read_packed(kept).values()

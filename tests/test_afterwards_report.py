@@ -177,6 +177,7 @@ def test_groups_and_agents_that_enter(tmp_path: Path) -> None:
     da.run(election, voters, client="sync", max_failed=1, out=tmp_path / "run", fsync="never")
     page = page_of(da.open_run(tmp_path / "run"), tmp_path)
     assert "No language model was asked." in page.text and "No model was asked." in page.text
+    assert "Agents entered or left while it ran; 4 were there at its end." in page.text
     alts = [value for name, value in page.attributes if name == "alt"]
     assert "histograms of crowd, round by round" in alts and "shares of vote by round" in alts
     assert "What could not be read" not in page.text

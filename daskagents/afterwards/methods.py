@@ -36,6 +36,9 @@ def _run(facts: Facts) -> Iterator[str]:
         f" {_many(facts.rounds, 'round')} {_when(about)}, with daskagents {own} ({others}, Python"
         f" {python}{f', {machine}' if machine else ''})."
     )
+    if facts.results is not None and facts.rounds and "n_agents" in facts.results:
+        there = int(facts.results["n_agents"].values[-1])
+        yield f"Agents entered or left while it ran; {there:,} were there at its end."
     seed = about.get("seed")
     if seed is not None:
         yield f"All random numbers follow from the seed {seed}."
