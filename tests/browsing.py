@@ -45,13 +45,15 @@ class Tab:
 
     def fill(self, label: str, text: str) -> None:
         """Type into a field; it counts once the field is left."""
-        field = self.page.get_by_label(label, exact=True)
+        field = self.page.get_by_label(label, exact=True).filter(visible=True).first
         field.fill(text)
         field.blur()
 
     def choose(self, label: str, what: str) -> None:
         """Choose from a list."""
-        self.page.get_by_label(label, exact=True).select_option(label=what)
+        self.page.get_by_label(label, exact=True).filter(visible=True).first.select_option(
+            label=what
+        )
 
     def rows(self) -> list[str]:
         """Return the texts of the rows of a table that are in sight."""
