@@ -109,7 +109,7 @@ def _memory(data: bytes, removal: Removal) -> bytes:
     turns = []
     for content, role, name in msgspec.msgpack.decode(data) if data else ():
         said = removal.walk("memories", content, removal.said)
-        turns.append((said, role, removal.text("memories", name)))
+        turns.append((said, role, removal.speaker("memories", name)))
     return msgspec.msgpack.encode(turns) if data else data
 
 

@@ -43,12 +43,21 @@ def copy_journal(source: Path, target: Path, removal: Removal) -> None:
         accepted = accepted_of(source)
         for step in steps_of(journal):
             blocks = (
-                (block, head, [_without(chat, known, writer, removal) for chat in chats])
+                (
+                    block,
+                    _renamed(head, removal),
+                    [_without(chat, known, writer, removal) for chat in chats],
+                )
                 for block, head, chats in _blocks(journal, step, accepted.get(step, {}))
             )
             write_packed(packed_of(copy, step), blocks)
     finally:
         writer.close()
+
+
+def _renamed(head: Head, removal: Removal) -> Head:
+    name = removal.names.get(head.population, head.population)
+    return msgspec.structs.replace(head, population=name)
 
 
 def chats_in(folder: Path) -> Iterator[tuple[int, Head, Chat]]:
@@ -94,7 +103,9 @@ def _without(chat: Chat, known: Mapping[str, str], writer: Texts, removal: Remov
             return known[reference]
         return writer.refer(removal.said("journal", reference)) if reference[:1] != "\0" else ""
 
-    turns = [(role, removal.text("journal", name), refer(t)) for role, name, t in chat.asked.turns]
+    turns = [
+        (role, removal.speaker("journal", name), refer(t)) for role, name, t in chat.asked.turns
+    ]
     wanted = writer.refer(removal.wanted("journal", chat.asked.wanted))
     changes: dict[str, Any] = {"asked": Asked(b"", turns, wanted)}
     changes["endpoint"] = removal.text("journal", chat.endpoint)

@@ -51,6 +51,7 @@ def _program(value: Any, removal: Removal) -> Any:
     populations = {
         key: {
             **of,
+            "name": removal.renamed(of.get("name")),
             "class": refer(of["class"]),
             "digest": "",
             "model": removal.walk("model", of.get("model"), keep=_CLASS),
@@ -81,8 +82,12 @@ def _program(value: Any, removal: Removal) -> Any:
 
 def _populations(value: Any, removal: Removal) -> Any:
     return {
-        name: {**of, "model": removal.free("model", of.get("model", ""))}
-        for name, of in value.items()
+        key: {
+            **of,
+            "name": removal.renamed(of.get("name")),
+            "model": removal.free("model", of.get("model", "")),
+        }
+        for key, of in value.items()
     }
 
 
@@ -110,7 +115,9 @@ def _fields(event: Mapping[str, Any], removal: Removal, place: str) -> Iterator[
     """Yield what is left of one line."""
     place = place if place in ("events", "interventions") else "failures"
     for key, value in event.items():
-        if key in _NAMES:
+        if key == "population":
+            yield key, removal.renamed(value)
+        elif key in _NAMES:
             yield key, value
         elif key in _DIGESTS:
             yield key, ""
@@ -122,6 +129,14 @@ def _fields(event: Mapping[str, Any], removal: Removal, place: str) -> Iterator[
             yield key, removal.walk(place, value, removal.said)
         else:
             yield key, removal.walk(place, value)
+
+
+def given_names(about: Mapping[str, Any]) -> list[str]:
+    """Return the names that populations and named agents were given, and nothing else has."""
+    program = about.get("program", {}).get("populations", {})
+    dims = {of.get("dim", "") for of in program.values()}
+    names = [of.get("name", "") for of in about.get("populations", {}).values()]
+    return [name for name in names if name not in about.get("populations", {}) and name not in dims]
 
 
 def names_in(about: Mapping[str, Any], folder: Path) -> Iterator[str]:
@@ -142,4 +157,4 @@ def names_in(about: Mapping[str, Any], folder: Path) -> Iterator[str]:
     yield from sorted(known)
 
 
-__all__ = ["copy_lines", "names_in", "without_texts"]
+__all__ = ["copy_lines", "given_names", "names_in", "without_texts"]

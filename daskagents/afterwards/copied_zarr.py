@@ -69,6 +69,8 @@ def _copy_metadata(source: Path, target: Path, removal: Removal, place: str) -> 
 
 def _change_attributes(said: dict[str, Any], removal: Removal, place: str) -> None:
     attributes = said.get("attributes", {})
+    if "population" in attributes:
+        attributes = said["attributes"] = removal.renamed(attributes)
     if isinstance(attributes.get("where"), str):  # of a survey: who was asked, by fields
         asked = removal.walk(place, json.loads(attributes["where"]))
         said["attributes"] = attributes | {"where": json.dumps(asked)}

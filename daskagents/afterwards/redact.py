@@ -18,7 +18,7 @@ import zarr
 from daskagents.afterwards.collecting import Kept, texts_of_fields
 from daskagents.afterwards.columns import copy_block, copy_version
 from daskagents.afterwards.copied_journal import copy_journal
-from daskagents.afterwards.copied_lines import copy_lines, names_in, without_texts
+from daskagents.afterwards.copied_lines import copy_lines, given_names, names_in, without_texts
 from daskagents.afterwards.copied_zarr import copy_zarr
 from daskagents.afterwards.literals import SHORTEST
 from daskagents.afterwards.removal import MARK, Removal, Texts
@@ -77,11 +77,13 @@ def redact(
     source, target = run.folder, Path(path).expanduser().absolute()
     with _free(source, target):
         kept = Kept(source)
-        removal.check_names([*names_in(run.about, source), *_names_of_arrays(kept)])
         if removal.fields:
             found = texts_of_fields(source, run.about, removal.fields, kept)
             if texts != "all":
                 removal.literals.add(found)
+        removal.rename(given_names(run.about))
+        names = {*names_in(run.about, source), *_names_of_arrays(kept)}
+        removal.check_names(sorted(names - removal.names.keys()))
         with writing(target):
             left = sorted(_copy(source, target, run.about, kept, removal))
     counts = {place: count for place, count in removal.counts.items() if count}
@@ -157,6 +159,7 @@ def _copy(
         checkpoint = read_checkpoint(path.parent)
         if checkpoint is not None:
             state = removal.walk("checkpoints", checkpoint.state, removal.text, _STATE)
+            state = removal.renamed(state)
             (target / path.parent.relative_to(source)).mkdir(parents=True, exist_ok=True)
             write_checkpoint(target / path.parent.relative_to(source), state)
             copied.add(path)
@@ -186,9 +189,11 @@ def _copy_tables(
         file_name(name): {tuple(json.loads(path)): label for path, label in of["fields"].items()}
         for name, of in about.get("environments", {}).items()
     }
+    folders = {file_name(old): file_name(new) for old, new in removal.names.items()}
     for path in kept.blocks:
-        labels = fields.get(path.parent.name, {})
-        copy_block(path, target / path.relative_to(source), labels, removal)
+        labels, parts = fields.get(path.parent.name, {}), path.relative_to(source).parts
+        copy = target.joinpath(*parts[:-2], folders.get(parts[-2], parts[-2]), parts[-1])
+        copy_block(path, copy, labels, removal)
     for path in kept.versions:
         kinds = worlds.get(path.parent.name, {})
         copy_version(path, target / path.relative_to(source), kinds, removal)

@@ -33,6 +33,8 @@ class Removal:
         Which texts go whole.
     literals
         Values of the fields, which go wherever they stand.
+    names
+        Names of populations that go, such as those of named agents, and what each is called then.
     counts
         How many texts and values were removed, by place.
     """
@@ -41,6 +43,7 @@ class Removal:
     patterns: Sequence[re.Pattern[str]] = ()
     texts: Texts | None = None
     literals: Literals = field(default_factory=Literals)
+    names: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     def text(self, place: str, text: str) -> str:
@@ -59,6 +62,10 @@ class Removal:
     def said(self, place: str, text: str) -> str:
         """Return what was said: to or by a model, or among agents."""
         return self._whole(place, text) if self.texts else self.text(place, text)
+
+    def speaker(self, place: str, name: str) -> str:
+        """Return the name of one who said something: a named agent's is the one it has now."""
+        return self.names[name] if name in self.names else self.free(place, name)
 
     def _whole(self, place: str, text: str) -> str:
         self.counts[place] += text != ""
@@ -128,6 +135,22 @@ class Removal:
         kept = ", ".join(_NUMBER.findall(text))
         self.counts[place] += kept != text
         return kept
+
+    def rename(self, names: Iterable[str]) -> None:
+        """Give those names of populations others in which something is found, or all."""
+        for name in names:
+            if self.text("names", name) != name or self.texts == "all":
+                self.names[name] = unlike("removed", self.names.values())
+
+    def renamed(self, value: Any) -> Any:
+        """Return a value of JSON in which populations have their new names."""
+        if isinstance(value, str):
+            return self.names.get(value, value)
+        if isinstance(value, list):
+            return [self.renamed(inner) for inner in value]
+        if isinstance(value, dict):
+            return {key: self.renamed(inner) for key, inner in value.items()}
+        return value
 
     def check_names(self, names: Iterable[str]) -> None:
         """Raise a `UsageError` where a pattern finds what cannot be removed."""
