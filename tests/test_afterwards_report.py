@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from test_afterwards_export import Voter, election
-from worlds import Player, Waiter, asking, reading
+from worlds import Player, Speaker, Waiter, asking, reading
 
 import daskagents as da
 from daskagents import models
@@ -249,6 +249,23 @@ def test_from_a_shell(sly: Any, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["redact", folder, "-o", str(tmp_path / "other")]) == 2
     assert "say what to remove" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "nowhere")]) == 2
+
+
+def talking(first: Any, second: Any) -> Iterator[Any]:
+    for _ in range(2):
+        yield {"said": second(first("Well?")).content}
+
+
+def test_named_agents(tmp_path: Path) -> None:
+    two = [
+        da.spawn(Speaker(name=name), model=models.Dummy(answer="so it is"))
+        for name in ("Alice", "Robert")
+    ]
+    da.run(talking, *two, client="sync", out=tmp_path / "run", fsync="never")
+    page = page_of(da.open_run(tmp_path / "run"), tmp_path)
+    assert "1 Robert #1: so it is 2 Robert #2: so it is" in page.text
+    assert "had 2 agents (Speaker)" in page.text
+    assert "Agent 0 of Alice" in page.text and "There is no variable" in page.text
 
 
 def test_many_rounds_and_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,11 +25,10 @@ def _run(facts: Facts) -> Iterator[str]:
     own, python = versions.pop("daskagents", "?"), versions.pop("python", "?")
     machine = versions.pop("machine", "")
     others = ", ".join(f"{name} {version}" for name, version in versions.items())
-    kinds = [
-        (of.get("agents", 0), _last(of.get("class", "?")))
-        for of in about.get("populations", {}).values()
-    ]
-    who = ", ".join(f"{n:,} {kind}" if len(kinds) > 1 else kind for n, kind in kinds)
+    kinds = Counter[str]()
+    for of in about.get("populations", {}).values():
+        kinds[_last(of.get("class", "?"))] += of.get("agents", 0)
+    who = ", ".join(f"{n:,} {kind}" if len(kinds) > 1 else kind for kind, n in kinds.items())
     several = f" ({who})" if who else ""
     name = about.get("workflow", {}).get("name", "?")
     yield (

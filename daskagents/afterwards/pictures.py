@@ -37,7 +37,7 @@ def replies(results: xr.Dataset) -> Iterator[Html]:
     if rest:
         yield paragraph(f"Not drawn: {', '.join(rest)}.", "faint")
     if not numbers and not texts:
-        yield paragraph("Agents replied nothing that was yielded by round.", "faint")
+        yield paragraph("There is no variable with a value for each round and agent.", "faint")
 
 
 def values(results: xr.Dataset, names: list[str]) -> Iterator[Html]:

@@ -17,6 +17,8 @@ from daskagents.usage import Usage
 
 #: Characters of a text, turns of a conversation, failures and rounds that are shown.
 _TEXT, _TURNS, _FAILURES, _ROUNDS = 1_000, 12, 10, 40
+#: Variables with a text per round that are shown.
+_SAID = 4
 #: What the table of costs says of each model besides its answers.
 _TAKEN = ("prompt_tokens", "cached_tokens", "completion_tokens", "retries", "cost")
 
@@ -37,6 +39,29 @@ def values(known: Facts) -> Iterator[Html]:
     yield from pictures.values(known.results, names)
     shown = [*names[:6], *(n for n in ("n_agents", "n_failed") if n in known.results)]
     yield from _rounds(known, [*shown, "seconds"])
+    yield from _said(known)
+
+
+def _said(known: Facts) -> Iterator[Html]:
+    """Yield a table of texts of which there is one a round, such as what named agents said."""
+    results = known.results
+    assert results is not None
+    texts = {
+        str(name): values
+        for name, values in results.data_vars.items()
+        if values.dims == ("round",) and values.dtype.kind in "TU"
+    }
+    names = list(texts)[:_SAID]
+    if names:
+        places = _places(known)
+        columns = [texts[name].values[places].tolist() for name in names]
+        rows = zip((int(at) + 1 for at in places), *columns, strict=True)
+        yield table(("round", *names), ([at, *(cut(t, 300) for t in said)] for at, *said in rows))
+
+
+def _places(known: Facts) -> Any:
+    """Return which rounds are shown: of many, as many as can be read."""
+    return np.unique(np.linspace(0, known.rounds - 1, min(known.rounds, _ROUNDS)).astype(int))
 
 
 def _rounds(known: Facts, names: list[str]) -> Iterator[Html]:
@@ -44,7 +69,7 @@ def _rounds(known: Facts, names: list[str]) -> Iterator[Html]:
     results = known.results
     assert results is not None
     names = [name for name in names if name in results]
-    places = np.unique(np.linspace(0, known.rounds - 1, min(known.rounds, _ROUNDS)).astype(int))
+    places = _places(known)
     columns = [results[name].values[places].astype(float).tolist() for name in names]
     rows = zip((int(place) + 1 for place in places), *columns, strict=True)
     if names:
