@@ -53,7 +53,8 @@ def by(folder: str, population: str, variable: str, column: str) -> dict[str, An
     stored = Stored(Path(folder), population)
     if not stored.rounds:
         raise UsageError("no round is in the results yet; look again a little later")
-    known = column if column in stored.given else f"{stored.dim}_{column}"
+    longer = f"{stored.dim}_{column}"  # where another population has a column of that name
+    known = longer if column not in stored.given and longer in stored.given else column
     labels, codes = _groups(stored.read("given", known, 0, stored.n))
     last = stored.rounds - 1
     newest = stored.read("reply", variable, 0, stored.n, last)

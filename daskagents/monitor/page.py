@@ -185,10 +185,9 @@ def _head_of(run: RunSeen | None) -> str:
 
 def make_page(doc: Document, plugin: MonitorPlugin) -> None:
     """Make the page for one browser."""
-    from distributed.dashboard.components import add_periodic_callback
-
     page = Page(plugin)
     page.update()
-    add_periodic_callback(doc, page, _EVERY)
+    # not by Dask's function: it switches checks of Bokeh off, for all threads of the process
+    doc.add_periodic_callback(page.update, _EVERY)
     doc.title = "Dask: Agents"
     doc.add_root(page.root)

@@ -141,14 +141,14 @@ class View:
             self._asked.clear()
         several = len({population for population, _ in known}) > 1
         options = [
-            (f"{who}\n{what}", f"{who}: {what}"[:60] if several else what[:60])
+            (f"{who}/{what}", f"{who}: {what}"[:60] if several else what[:60])
             for who, what in known
         ] or [(_NONE, "none yet")]
         if self._variable.options != options:
             self._variable.options = options
         if self._variable.value not in [key for key, _ in options]:
             self._variable.value = options[0][0]
-        who, _, what = str(self._variable.value).partition("\n")
+        who, _, what = str(self._variable.value).partition("/")
         found = known.get((who, what))
         fields = [] if run is None or found is None else _given(run, who)
         choices = [(_NONE, "no groups"), *((name, name[:40]) for name in fields)]
@@ -164,7 +164,7 @@ class View:
     def _compare(self) -> None:
         """Ask a worker for the groups; it answers when it can."""
         run, by = self.choice.run, str(self._by.value)
-        who, _, what = str(self._variable.value).partition("\n")
+        who, _, what = str(self._variable.value).partition("/")
         if run is None or not by:
             self._asked.clear()
         else:

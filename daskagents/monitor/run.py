@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import time
 
 from bokeh.layouts import column, row
-from bokeh.models import ColumnDataSource
+from bokeh.models import ColumnDataSource, Title
 from bokeh.plotting import figure
 
 from daskagents.monitor import look
@@ -69,7 +69,7 @@ class View:
 def frame(title: str, height: int, **about: object) -> figure:
     """Return a quiet figure."""
     made = figure(
-        title=title,
+        title=Title(text=title),
         height=height,
         sizing_mode="stretch_width",
         toolbar_location=None,
