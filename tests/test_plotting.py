@@ -486,3 +486,15 @@ def test_each_chunk_is_read_once_or_twice() -> None:
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), np.full(30, 2.0))
     distributions(results_of(values))
     assert len(made) == 90 * 3  # the ends, and the counts
+
+
+def test_quantiles_leave_out_who_failed() -> None:
+    values = np.array([[0.0, 1.0, 2.0, np.nan], [np.nan] * 4, [3.0, 3.0, 3.0, np.inf]])
+    results = xr.Dataset({"guess": (("round", "agent"), values)})
+    (ax,) = plotting.quantiles(results).axes
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [1.0, np.nan, 3.0])
+    assert plotting.quantiles(results.isel(round=[0])).axes[0].get_xlabel() == "round"
+    many = xr.Dataset({"guess": (("round", "agent"), np.zeros((900, 2)))})
+    assert len(plotting.quantiles(many).axes[0].lines[0].get_xdata()) == 400
+    with pytest.raises(UsageError, match="no round"):
+        plotting.quantiles(results.isel(round=[]))

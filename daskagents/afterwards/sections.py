@@ -165,7 +165,18 @@ def outside(known: Facts) -> Iterator[Html]:
         yield heading(f"Survey {name}")
         if asked:
             yield paragraph(cut(str(asked), _TEXT))
+        yield paragraph(_asked(survey), "faint")
         yield facts({str(n): _answers(v) for n, v in survey.data_vars.items()})
+
+
+def _asked(survey: xr.Dataset) -> str:
+    """Say of a survey who was asked, and when."""
+    about = survey.attrs
+    count = max(survey.sizes.values(), default=0)
+    said = [f"{count:,} agents" + (f" of {about['population']}" if "population" in about else "")]
+    said += [f"after {about['round']} rounds"] if "round" in about else []
+    said += [f"those with {about['where']}"] if about.get("where") else []
+    return ", ".join(said)
 
 
 def _intervention(one: dict[str, Any]) -> tuple[Any, ...]:
