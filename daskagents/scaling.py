@@ -36,7 +36,7 @@ def scale(executor: Any, workers: int) -> int:
     if type(workers) is not int or workers < 1:
         raise UsageError(f"{workers!r} is no number of workers; give one from 1 on")
     client = getattr(executor, "client", executor)
-    cluster = getattr(client, "cluster", None)
+    cluster: Any = getattr(client, "cluster", None)
     if not callable(getattr(cluster, "scale", None)):
         raise UsageError(
             "this run knows the address of its scheduler alone, and cannot start workers; start"
@@ -50,7 +50,7 @@ def scale(executor: Any, workers: int) -> int:
             "this cluster adds and removes workers by itself (cluster.adapt); change its bounds in"
             " the program that made it"
         )
-    known = getattr(cluster, "workers", None)
+    known: Any = getattr(cluster, "workers", None)
     for name, worker in list(known.items()) if isinstance(known, dict) else ():
         if getattr(worker, "status", None) in _GONE:
             # one that was retired: a cluster believes for a while that it is still there

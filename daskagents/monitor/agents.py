@@ -132,7 +132,7 @@ class View:
         run = self.choice.run
         every = {} if run is None else run.about.get("populations", {})
         own = (each for each in every.values() if each["name"] == self._population.value)
-        fields = next((each.get("fields", {}) for each in own), {})
+        fields: dict[str, str] = next((each.get("fields", {}) for each in own), {})
         return {name: label for name, label in fields.items() if not name.startswith("_")}
 
     def _arrange(self) -> None:

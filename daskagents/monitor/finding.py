@@ -6,10 +6,10 @@ way and after it, and return 50 agents at a time, as plain values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ PAGE = 50
 #: Columns of a table of agents.
 _COLUMNS = 12
 Ids = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def read_query(said: dict[str, Any]) -> Query:
     >>> read_query({"where": ["given", "city", "Oslo"]})
     Query(ids=None, where=('given', 'city', 'Oslo'), failed='', by=None, largest=True, round=-1)
     """
-    tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items()}
+    tuples: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in said.items()
+    }
     return Query(**tuples)
 
 
@@ -101,7 +104,7 @@ def find(
     return again(lambda: _find(Stored(Path(folder), population), wanted, max(0, start)))
 
 
-def again(ask: Any) -> Any:
+def again(ask: Callable[[], T]) -> T:
     """Ask once more where a checkpoint was removed while it was read, as a newer one is there."""
     try:
         return ask()
@@ -218,7 +221,8 @@ def equal(values: NDArray[Any], text: str) -> NDArray[np.bool_]:
         found = values == text
         return found
     if text.strip().lower() in ("", "none", "nan"):
-        return values != values
+        found = values != values
+        return found
     try:
         found = values == (int(text) if values.dtype.kind in "iu" else float(text))
     except ValueError:
@@ -253,7 +257,8 @@ def _rows(
         for at, (each, flag) in enumerate(zip(ids, failed, strict=True))
     ]
     bad = {row["id"]: row for row in rows if row["failed"]}
-    for failure in each_failure(stored.folder, {round_}) if bad else ():
+    rounds = set() if round_ is None else {round_}
+    for failure in each_failure(stored.folder, rounds) if bad else ():
         if failure["agent"] in bad and failure["population"] == stored.name:
             bad[failure["agent"]]["why"] = plain(f"{failure['error']}: {failure['message']}")
     return rows

@@ -166,10 +166,10 @@ class Single:
             },
         )
         flags = zip(of, self._found.get("failed", ()), strict=True)
-        fill(self._fails, {"round": [number for number, flag in flags if flag]})
-        self._picture.children[
-            0
-        ].title.text = f"{self._variable.value}, by round; red where it failed"[:90]
+        bad = [number for number, flag in flags if flag]
+        fill(self._fails, {"round": bad})
+        title = f"{self._variable.value}, by round" + ("; red where it failed" if bad else "")
+        self._picture.children[0].title.text = title[:90]
 
     def _show_talk(self, found: dict[str, Any]) -> None:
         if "error" in found:

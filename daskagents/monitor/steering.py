@@ -196,7 +196,7 @@ class View:
         """Return the fields of the chosen population, and their types."""
         every = run.about.get("populations", {}).values()
         own = (each for each in every if each["name"] == self._population.value)
-        fields = next((each.get("fields", {}) for each in own), {})
+        fields: dict[str, str] = next((each.get("fields", {}) for each in own), {})
         return {name: label for name, label in fields.items() if not name.startswith("_")}
 
     def _sure(self, *, sure: bool) -> None:
@@ -310,9 +310,11 @@ def _button(label: str, name: str, do: Callable[[], None]) -> Button:
 
 
 def _area(title: str, name: str) -> TextAreaInput:
-    return TextAreaInput(
+    made = TextAreaInput(
         title=title, height=78, max_length=10_000, sizing_mode="stretch_width", name=name
     )
+    made.stylesheets = ["textarea { padding-top: 6px; }"]
+    return made
 
 
 def _box(name: str) -> Div:
