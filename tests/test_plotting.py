@@ -17,7 +17,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import daskagents as da
-from daskagents import fonts
+from daskagents import fonts, plotting
 from daskagents.errors import UsageError
 from daskagents.plotting import distributions, means, moments, numeric
 from daskagents.plotting.distributions import MOST_ROWS
