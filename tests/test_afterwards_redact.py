@@ -317,6 +317,36 @@ def test_named_agents_lose_their_names(tmp_path: Path, what: dict[str, Any]) -> 
     assert len(copy.conversation(0, "removed 2")) == 4
 
 
+def founding(rounds: int = 2) -> Iterator[Any]:
+    columns = {
+        "note": [f"a field to hide {n}" for n in range(3)],
+        "home": [Home("a field to hide street")] * 3,
+    }
+    people, world = da.Population(Teller, columns), World(news="a world to hide")
+    for number in range(rounds):
+        yield {"word": people.reply("Well?", env=world)["word"]}
+        if number == 0:
+            people.add(
+                {"note": ["a field to hide late"], "home": [Home("a field to hide by the sea")]}
+            )
+
+
+def test_populations_that_a_workflow_makes(tmp_path: Path) -> None:
+    SECRETS.update({place: f"a {place} to hide" for place in PLACES})
+    da.run(
+        founding, model=models.Dummy(answer=answering), client="sync", out=tmp_path / "run",
+        max_failed=1, checkpoint_every=1, fsync="never",
+    )  # fmt: skip
+    run = da.open_run(tmp_path / "run")
+    assert sum("to hide" in text for text in everything(run.folder)) > 20
+    for number, what in enumerate(({"patterns": "to hide"}, {"texts": "all"})):
+        copy = tmp_path / f"copy{number}"
+        run.redact(copy, **what)  # type: ignore[arg-type]
+        left = [text for text in everything(copy) if "to hide" in text]
+        assert not left
+        assert da.open_run(copy).results.sizes == run.results.sizes
+
+
 def test_what_is_refused(run: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="say what to remove"):
         run.redact(tmp_path / "copy")

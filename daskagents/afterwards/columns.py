@@ -62,12 +62,10 @@ def without(column: Column, name: str, label: str, removal: Removal) -> Column:
         return _removed(column, place, label, removal)
     if isinstance(column, Plain):
         return column
-    change = removal.said if name == _MEMORY else removal.free
-    if label in ("str", "bytes") or (not label and _are_texts(column)):
-        return _each(column, lambda data: _texts(place, data, removal, change))
     if name == _MEMORY:
         return _each(column, lambda data: _memory(data, removal))
-    return _each(column, lambda data: _packed(place, data, removal, change))
+    read = _texts if label in ("str", "bytes") or (not label and _are_texts(column)) else _packed
+    return _each(column, lambda data: read(place, data, removal, removal.free))
 
 
 def _removed(column: Column, place: str, label: str, removal: Removal) -> Column:
