@@ -78,6 +78,7 @@ class Single:
         made.scatter("round", "value", source=self._line, color=look.RUNNING, size=5)
         made.vspan(x="round", source=self._fails, line_color=look.FAILED, line_alpha=0.6)
         made.yaxis.formatter.use_scientific = False
+        made.xaxis.ticker.min_interval = 1
         return made
 
     def close(self) -> None:

@@ -313,7 +313,7 @@ def _area(title: str, name: str) -> TextAreaInput:
     made = TextAreaInput(
         title=title, height=78, max_length=10_000, sizing_mode="stretch_width", name=name
     )
-    made.stylesheets = ["textarea { padding-top: 6px; }"]
+    made.stylesheets = [".bk-input { padding-top: 6px !important; }"]
     return made
 
 
