@@ -27,6 +27,7 @@ from benchmarks import (
     rounds,
     scenes,
     starting,
+    watching,
     worlds,
 )
 from benchmarks.measure import Row, spread
@@ -56,6 +57,7 @@ def measure(client: Client, *, quick: bool) -> Iterator[Row]:
     yield from rivals.rivals(client, agents, 200 if quick else 2_000)
     yield from worlds.worlds(client, agents, 8)
     yield from people.people(agents)
+    yield from watching.watching(client, agents, 40 if quick else 500)
     yield from long.long_run(100 if quick else 2_000)
 
 

@@ -124,7 +124,7 @@ def test_blocks_are_shown_as_they_move(run: Running, cluster2: LocalCluster, chr
         tab.see("on a worker")
         tab.see("blocks done")
         tab.see(".reply")
-        picture = tab.page.locator(".bk-Figure:visible").last
+        picture = tab.page.locator(".bk-Figure:visible").first
         box = picture.bounding_box()
         assert box is not None
         width, height = box["width"], box["height"]
@@ -186,7 +186,7 @@ def test_a_run_that_has_ended_stays(client1: Client, chromium: Any) -> None:
         tab.see(f"guess in round 4: mean {mean:.5g}")
         tab.turn("Blocks")
         tab.see("6 of 6 blocks done")
-        picture = tab.page.locator(".bk-Figure:visible").last
+        picture = tab.page.locator(".bk-Figure:visible").first
         box = picture.bounding_box()
         assert box is not None
         picture.click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.5})

@@ -177,8 +177,8 @@ def _map(title: str, height: int) -> tuple[figure, ColumnDataSource]:
 
 def _lines(made: figure, wide: int, high: int, first: int = 0) -> None:
     """Fit a figure to its cells, with lines between them."""
-    for grid, start, count in zip(made.grid, (first, 0), (wide, high), strict=True):
-        ticks = [start + at - 0.5 for at in range(1, count)]
+    for grid, begin, count in zip(made.grid, (first, 0), (wide, high), strict=True):
+        ticks = [begin + at - 0.5 for at in range(1, count)]
         if not isinstance(grid.ticker, FixedTicker):
             grid.ticker = FixedTicker(ticks=ticks)
         elif grid.ticker.ticks != ticks:

@@ -247,13 +247,15 @@ def sketch_column(column: Column, failed: NDArray[np.bool_] | None = None) -> Sk
 def read_sketch(plain: Mapping[str, Any]) -> Sketch:
     """Return the sketch that `plain` was taken from."""
     if plain["kind"] == "text":
-        top = dict(plain["top"])
-        return Counts(*plain["n"], top, plain["others"], plain["sampled"])
+        count, missing = plain["n"]
+        return Counts(count, missing, dict(plain["top"]), plain["others"], plain["sampled"])
     count, missing, taken = plain["n"]
     level, first, bins = plain["bins"]
     points = np.frombuffer(plain["points"])
     made = np.frombuffer(bins, np.float32).astype(np.float64)
-    return Numbers(count, missing, *plain["sums"], taken, points, level, first, made)
+    total, squares, low, high = plain["sums"]
+    sums = total, squares, low, high, taken
+    return Numbers(count, missing, *sums, points, level, first, made)
 
 
 def merge(sketches: Sequence[Sketch]) -> Sketch:
