@@ -22,7 +22,7 @@ one that has ended. `VIEWS` names the modules, in the order of the tabs.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bokeh.core.property.descriptors import UnsetValueError
 from bokeh.document import Document
@@ -31,8 +31,10 @@ from bokeh.models import ColumnDataSource, Div, Select, TabPanel, Tabs
 
 from daskagents.monitor import look
 from daskagents.monitor.heard import RunSeen
-from daskagents.monitor.plugin import MonitorPlugin
 from daskagents.monitor.token import Leave
+
+if TYPE_CHECKING:
+    from daskagents.monitor.plugin import MonitorPlugin
 
 #: The modules of the views, in the order of their tabs.
 VIEWS = ["run", "blocks", "models", "replies", "agents", "workers", "steering"]

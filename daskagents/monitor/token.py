@@ -84,9 +84,10 @@ class Leave:
             self.why = "Enter the token to steer runs from this page."
         elif not self.given:
             self.why = (
-                "This page only shows. To steer runs from it, start the scheduler with a token:"
-                f" {VARIABLE}=... dask scheduler (or {KEY} in Dask's configuration); or serve the"
-                " dashboard on 127.0.0.1 alone."
+                "This page only shows, as the dashboard can be reached from other machines. To"
+                " steer runs from it, set a token where the scheduler is started:"
+                f" {VARIABLE}=... in its environment, or {KEY} in Dask's configuration. Or serve"
+                " the dashboard on this machine alone: dashboard_address='127.0.0.1:8787'."
             )
 
     @property
