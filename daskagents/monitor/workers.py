@@ -103,6 +103,8 @@ class View:
             at = data["address"].index(chosen)
             if self._rows.selected.indices != [at]:
                 self._rows.selected.indices = [at]
+        elif chosen:  # nobody is chosen by having its place
+            self._rows.selected.indices = []
         height = min(_HIGH, 36 + 26 * max(1, len(rows)))
         if self._table.height != height:
             self._table.height = height
@@ -196,7 +198,7 @@ def told(scheduler: Any, plugin: MonitorPlugin, run: RunSeen | None) -> list[dic
         limit = f" of {size(worker.memory_limit)}" if worker.memory_limit else ""
         found.append(
             {
-                "name": str(worker.name),
+                "name": "" if worker.name == address else str(worker.name),
                 "address": address,
                 "host": str(worker.host),
                 "status": worker.status.name.replace("_", " "),
