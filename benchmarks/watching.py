@@ -265,7 +265,9 @@ def pictures(folder: Path) -> None:
         )
         run.start()
         page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.goto(client.dashboard_link.removesuffix("status") + "agents")
+        link = client.dashboard_link.removesuffix("status") + "agents"
+        while page.goto(link).status != 200:  # the run has not brought the page yet
+            page.wait_for_timeout(100)
         page.get_by_text("round 10 of").first.wait_for(timeout=120_000)
         for name in ("Run", "Blocks", "Models", "Replies"):
             page.locator(".bk-tab").get_by_text(name, exact=True).first.click()

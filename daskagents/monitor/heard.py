@@ -16,6 +16,8 @@ State = Literal["waiting", "running", "done", "failed", "apart"]
 
 #: Steps whose blocks are kept one by one; rounds and variables that are kept; points of a line.
 STEPS, ROUNDS, VARIABLES, POINTS = 40, 600, 48, 1200
+#: Blocks of steps that are kept in all, and those that the scheduler is asked about at once.
+_CELLS, _LOOKS = 200_000, 10_000
 #: Sketches of one round that are held before they are merged.
 _HELD = 64
 #: Rounds whose sketches are kept whole, and texts that are counted in older ones.
@@ -232,8 +234,10 @@ class RunSeen:
         if number not in self.steps:
             self.steps[number] = StepSeen(number, began=time())
             kept = sorted(self.steps)
-            for old in kept[:-STEPS]:
-                if not self.steps[old].over and old > kept[-1] - 4 * STEPS:
+            largest = max(len(step.cells) for step in self.steps.values())
+            room = max(4, min(STEPS, _CELLS // max(largest, 1)))
+            for old in kept[:-room]:
+                if not self.steps[old].over and old > kept[-1] - 4 * room:
                     break
                 self.first_step = old + 1
                 self._settle(self.steps.pop(old))
@@ -359,11 +363,16 @@ class RunSeen:
 
 
 def wanted(steps: Iterable[StepSeen]) -> Iterator[tuple[StepSeen, int, int, Cell]]:
-    """Yield blocks of which the scheduler knows more: step, place, block, and what is known."""
+    """Yield blocks of which the scheduler knows more: step, place, block, and what is known.
+
+    Not of too many at once, as it is asked on its event loop: those of the oldest steps.
+    """
+    looks = 0
     for step in steps:
-        for place, index in enumerate(step.blocks or ()):
+        for place, index in enumerate(step.blocks or () if looks < _LOOKS else ()):
             cell = step.cells.get(index)
             if cell is not None and cell.state not in ("done", "apart"):
+                looks += 1
                 yield step, place, index, cell
 
 

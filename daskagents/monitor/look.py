@@ -53,12 +53,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
     Examples
     --------
-    >>> number(1234567), number(0.012345), number(12.0), number(float("nan")), number(1234.5)
-    ('1,234,567', '0.0123', '12', '-', '1,234')
+    >>> number(1234567), number(0.012345), number(12.0), number(float("nan")), number(434.56)
+    ('1,234,567', '0.0123', '12', '-', '435')
     """
     if value is None or not math.isfinite(value):
         return "-"
-    if abs(value) >= 1000 or value == int(value):
+    if value == int(value) or abs(value) >= 10.0 ** max(digits, 2):
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
     return f"{value:.{digits}g}"
 

@@ -177,12 +177,16 @@ def _head_of(run: RunSeen | None) -> str:
     )
     given = about.get("workflow", {}).get("parameters", {})
     said = [sizes] if sizes else []
-    said += [", ".join(f"{name}={value}" for name, value in given.items())] if given else []
+    said += [", ".join(f"{name}={_short(value)}" for name, value in given.items())] if given else []
     said += [f"seed {about['seed']}"] if "seed" in about else []
     said += [str(about["folder"])] if about.get("folder") else []
     return f"<h2>{look.short(run.workflow)}{look.badge(run.state)}</h2>" + look.note(
         " · ".join(said)
     )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def make_page(doc: Document, plugin: MonitorPlugin) -> None:
