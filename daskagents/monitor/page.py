@@ -5,7 +5,7 @@ A view is a module of this package with a class ``View``::
     class View:
         name = "Blocks"                        # on its tab
 
-        def __init__(self, plugin, choice):    # MonitorPlugin, Choice
+        def __init__(self, plugin, choice):    # MonitorPlugin, Choice; once its tab is opened
             self.root = column(...)            # a Bokeh layout, made once; wide as the page
 
         def update(self):                      # twice a second while its tab is shown
@@ -118,13 +118,16 @@ class Page:
 
     def __init__(self, plugin: MonitorPlugin) -> None:
         self.plugin, self.choice = plugin, Choice(plugin)
-        self.views: list[View] = [
-            import_module(f"daskagents.monitor.{name}").View(plugin, self.choice) for name in VIEWS
-        ]
+        made = [import_module(f"daskagents.monitor.{name}").View for name in VIEWS]
+        # each is made when its tab is first opened: all of them take half a second
+        self._makers: list[type[Any]] = made
+        self._views: dict[int, View] = {}
+        self._places = [column(sizing_mode="stretch_width") for _ in made]
         self._head = html(height=58, name="head")
         self._select = Select(title="", options=[(_NEWEST, "newest run")], width=330, name="runs")
         self._select.on_change("value", self._choose)
-        panels = [TabPanel(child=view.root, title=view.name) for view in self.views]
+        named = zip(self._places, made, strict=True)
+        panels = [TabPanel(child=place, title=view.name) for place, view in named]
         self._tabs = Tabs(tabs=panels, sizing_mode="stretch_width", name="tabs")
         self._tabs.on_change("active", self._turn)
         top = row(self._head, self._select, sizing_mode="stretch_width")
@@ -147,7 +150,13 @@ class Page:
         self._list()
         show(self._head, _head_of(run))
         active = self._active()
-        self.views[active].update()
+        view = self._views.get(active)
+        if view is None:
+            view = self._views[active] = self._makers[active](self.plugin, self.choice)
+            view.update()
+            self._places[active].children = [view.root]
+        else:
+            view.update()
 
     def _active(self) -> int:
         try:

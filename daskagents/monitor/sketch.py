@@ -2,7 +2,7 @@
 
 The exact parts are exact. What is drawn from a sample says so: at most `SAMPLE` rows of a block,
 always the same ones. A quantile is off by at most `ERROR` of the rows for each time that sketches
-are merged, besides what a sample leaves to chance (half a percent to one and a half).
+are merged, besides what a sample leaves to chance (one percent for one block, less for many).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from daskagents.columns import Column, Plain
 from daskagents.ragged import Texts
 
 #: Rows of a block that are looked at for histograms and quantiles, and for texts that are long.
-SAMPLE, TEXTS = 4096, 1024
+SAMPLE, TEXTS = 2048, 1024
 #: Intervals between quantiles that are kept, and the share of the rows that one may be off.
 PARTS, ERROR = 64, 1 / 64
 #: Bins of a histogram at most, and texts that are counted one by one.
