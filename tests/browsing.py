@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,11 @@ class Tab:
         self.wrong.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
+    def _shown(self) -> str:
+        """Return what the page says, and what went wrong on it."""
+        texts = self.page.locator(".bk-clearfix, .slick-row").filter(visible=True)
+        return " | ".join([*map(str, texts.all_inner_texts()), *self.wrong])[:3_000]
+
     def turn(self, name: str) -> None:
         """Open a view."""
         self.page.locator(".bk-tab").get_by_text(name, exact=True).first.click()
@@ -41,7 +47,7 @@ class Tab:
 
     def see(self, text: str) -> None:
         """Wait until a text is there."""
-        self.page.get_by_text(text).filter(visible=True).first.wait_for()
+        self.until(lambda: self.page.get_by_text(text).filter(visible=True).count())
 
     def fill(self, label: str, text: str) -> None:
         """Type into a field; it counts once the field is left."""
@@ -55,6 +61,17 @@ class Tab:
             label=what
         )
 
+    def pick(self, row: int, text: str) -> None:
+        """Click on a row of a table until a text is there: it may be drawn anew meanwhile."""
+        shown = self.page.get_by_text(text).filter(visible=True)
+        for _ in range(20):
+            self.page.locator(".slick-row").nth(row).locator(".slick-cell").first.click()
+            for _ in range(30):
+                if shown.count():
+                    return
+                self.page.wait_for_timeout(100)
+        raise AssertionError(self._shown())
+
     def rows(self) -> list[str]:
         """Return the texts of the rows of a table that are in sight."""
         return [str(text) for text in self.page.locator(".slick-row").all_inner_texts()]
@@ -63,7 +80,7 @@ class Tab:
         """Wait for a condition."""
         waited = 0
         while not condition():
-            assert waited < PATIENCE, self.page.inner_text("body")[:2_000]
+            assert waited < PATIENCE, self._shown()
             self.page.wait_for_timeout(50)
             waited += 50
 
@@ -77,6 +94,8 @@ def tab_of(browser: Any, dashboard: str) -> Iterator[Tab]:
         link = dashboard.removesuffix("status") + "agents"
         tab.until(lambda: page.request.get(link).ok)  # the first run brings the page
         page.goto(link)
+        # Bokeh's browser side sends some models as new ones that are known, which does no harm
+        warnings.filterwarnings("ignore", "reference already known")
         yield tab
         assert tab.wrong == []
     finally:

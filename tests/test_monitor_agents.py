@@ -56,12 +56,11 @@ def test_agents_are_found_and_looked_at_while_they_live(
         tab.choose("find", "these ids")
         tab.fill("ids, with commas", "7, 21")
         tab.see("1 to 2 of 2, round")
-        tab.page.locator(".slick-row").nth(1).locator(".slick-cell").first.click()
-        tab.see("Agent 21")
+        tab.pick(1, "Agent 21")
         tab.see("Memory: the last")
         tab.page.locator(".bk-tab").get_by_text("Conversation").click()
         tab.see(f"What about the bridge in Oslo? {SCRIPT}")
-        tab.page.locator(".slick-row").first.locator(".slick-cell").first.click()
+        tab.pick(0, "Agent 7")
         tab.page.locator(".bk-tab").get_by_text("Failures").click()
         tab.see(f"agent 7 has had enough {SCRIPT}")
 
@@ -97,10 +96,8 @@ def test_agents_are_found_when_their_run_has_ended(
         tab.choose("of", "opinion (reply)")
         tab.press("Find")
         tab.until(lambda: first(tab) == best)
-        tab.page.locator(".slick-row").first.locator(".slick-cell").first.click()
-        tab.see("as they were written down")
+        tab.pick(0, "as they were written down")
         tab.choose("find", "these ids")
         tab.fill("ids, with commas", "21")
         tab.until(lambda: first(tab) == ["21"])
-        tab.page.locator(".slick-row").first.locator(".slick-cell").first.click()
-        tab.see(f"hear, hear {SCRIPT}")  # what waits for it
+        tab.pick(0, f"hear, hear {SCRIPT}")  # what waits for it

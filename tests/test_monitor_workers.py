@@ -42,6 +42,7 @@ def test_a_worker_is_retired_from_the_page_and_others_are_added(
             tab.press("Retire the selected worker")
             tab.see("Click on a worker in the table first.")
             tab.page.locator(".slick-row").first.locator(".slick-cell").first.click()
+            tab.page.locator(".slick-row.active, .slick-cell.selected").first.wait_for()
             tab.press("Retire the selected worker")
             tab.see("hands its blocks over, and ends")
             tab.press("Yes, retire it")

@@ -36,7 +36,8 @@ _WHO = [
     ("ever", "who ever failed"),
 ]
 _SOURCES = {"reply": "reply", "given": "given", "state": "now"}
-_EMPTY: dict[str, list[Any]] = {"id": [], "failed": []}
+#: Pixels that a table is wide at least, and how high it is.
+_WIDE, _HIGH = 600, 560
 
 
 class View:
@@ -54,34 +55,22 @@ class View:
         self._population = Select(title="population", options=[], width=140, name="population")
         self._who = Select(title="find", options=_WHO, value="all", width=170, name="who")
         self._field = Select(title="of", options=[], width=190, visible=False, name="field")
-        self._value = TextInput(title="value", width=150, visible=False, name="value")
+        self._value = TextInput(title="is", width=150, visible=False, name="value")
+        self._ids = TextInput(title="ids, with commas", width=190, visible=False, name="ids")
         self._round = TextInput(title="round", placeholder="the last", width=80, name="round")
         self._find = Button(label="Find", button_type="primary", width=80, name="find")
         self._find.styles = {"margin-top": "23px"}
         self._who.on_change("value", lambda attr, old, new: self._arrange())
         self._population.on_change("value", lambda attr, old, new: self._start())
         self._find.on_click(self._start)
-        self._value.on_change("value", self._entered)
+        for field in (self._value, self._ids, self._round):
+            field.on_change("value", self._entered)
         self._back = Button(label="◀", width=42, disabled=True, name="back")
         self._next = Button(label="▶", width=42, disabled=True, name="next")
         self._back.on_click(lambda: self._turn(-PAGE))
         self._next.on_click(lambda: self._turn(PAGE))
         self._said = html(height=34, name="found")
-        self._rows = ColumnDataSource(_EMPTY)
-        self._table = DataTable(
-            source=self._rows,
-            columns=[],
-            index_position=None,
-            sizing_mode="stretch_width",
-            min_width=420,
-            height=560,
-            row_height=24,
-            selectable=True,
-            reorderable=False,
-            autosize_mode="none",
-            name="agents",
-        )
-        self._rows.selected.on_change("indices", self._click)
+        self._place = column(min_width=420, height=_HIGH, sizing_mode="stretch_width")
         self._single = Single(plugin, choice)
         self.root = column(
             row(
@@ -89,13 +78,14 @@ class View:
                 self._who,
                 self._field,
                 self._value,
+                self._ids,
                 self._round,
                 self._find,
             ),
             row(
                 column(
                     row(self._back, self._next, self._said, sizing_mode="stretch_width"),
-                    self._table,
+                    self._place,
                     sizing_mode="stretch_width",
                 ),
                 self._single.root,
@@ -139,8 +129,7 @@ class View:
         """Show what can be entered for what is looked for."""
         who = self._who.value
         self._field.visible = who in ("largest", "smallest", "value")
-        self._value.visible = who in ("value", "ids")
-        self._value.title = "is" if who == "value" else "ids, with commas"
+        self._value.visible, self._ids.visible = who == "value", who == "ids"
         known = {**self._known, "state": list(self._fields())}
         options = [
             (f"{source}:{name}", f"{name[:40]} ({_SOURCES[source]})")
@@ -175,7 +164,7 @@ class View:
                 raise ValueError(f"{number!r} is no number of a round")
             query["round"] = int(number)
         if who == "ids":
-            parts = [part.strip() for part in value.split(",") if part.strip()]
+            parts = [part.strip() for part in str(self._ids.value).split(",") if part.strip()]
             if not parts or not all(part.isdigit() for part in parts):
                 raise ValueError("enter the ids of agents, such as 5, 17")
             query["ids"] = [int(part) for part in parts][:PAGE]
@@ -246,7 +235,6 @@ class View:
         self._back.disabled = start == 0
         self._next.disabled = start + len(rows) >= found["found"]
         show(self._said, said(found))
-        self._rows.selected.indices = []
         data: dict[str, list[Any]] = {"id": [f"{each['id']:,}" for each in rows]}
         titles = ["id"]
         for at, (source, name) in enumerate(found["columns"]):
@@ -255,18 +243,32 @@ class View:
         if any(each["failed"] for each in rows):
             data["why"] = [each.get("why", "failed") if each["failed"] else "" for each in rows]
             titles.append("failed")
-        self._rows.data = data
-        # anew each time, behind the data: once its columns have changed, a table shows no others
-        self._table.columns = [
+        # a new one each time: a table whose columns have changed shows no other data, and keeps
+        # what was selected
+        self._place.children = [self._table(data, titles)]
+
+    def _table(self, data: dict[str, list[Any]], titles: list[str]) -> DataTable:
+        """Return a table of agents; a click on a row opens one."""
+        source = ColumnDataSource(data)
+        source.selected.on_change("indices", self._click)
+        widths = [_wide(key, texts) for key, texts in data.items()]
+        widths[-1] += max(0, _WIDE - sum(widths))
+        columns = [
             TableColumn(
-                field=key,
-                title=title,
-                formatter=StringFormatter(),
-                sortable=False,
-                width=_wide(key, data[key]),
+                field=key, title=title, formatter=StringFormatter(), sortable=False, width=width
             )
-            for key, title in zip(data, titles, strict=True)
+            for key, title, width in zip(data, titles, widths, strict=True)
         ]
+        return DataTable(
+            source=source,
+            columns=columns,
+            index_position=None,
+            sizing_mode="stretch_width",
+            height=_HIGH,
+            row_height=24,
+            reorderable=False,
+            autosize_mode="none",  # "fit_columns" raises errors in browsers, in bokeh 3.9
+        )
 
     def _click(self, attr: str, old: list[int], new: list[int]) -> None:
         rows = self._found.get("rows", ())
