@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.request import urlopen
 
 import dask
 import pytest
+from bokeh.client import pull_session
 from browsing import Running, tab_of
 from distributed import Client, LocalCluster
 from town import SCRIPT, citizens, model, town
 from worlds import events
 
+import daskagents as da
 from daskagents.errors import StoppedError
 from daskagents.monitor import token
 from daskagents.monitor.token import Leave
@@ -104,19 +108,40 @@ def test_leave_is_given_on_this_machine_or_with_the_token(monkeypatch: pytest.Mo
         sockets = {0: socket.create_server((host, 0))}
         return SimpleNamespace(http_server=SimpleNamespace(_sockets=sockets))
 
+    def leave_of(scheduler: Any, path: str = "/agents", **headers: str) -> Leave:
+        said = {"Host": "localhost:8787"} | headers
+        return Leave(scheduler, SimpleNamespace(headers=said, path=path))
+
     here, open_to_all = scheduler("127.0.0.1"), scheduler("0.0.0.0")
     try:
-        assert Leave(here).given and not Leave(open_to_all).given
-        assert not Leave(SimpleNamespace()).given
-        assert "DASKAGENTS_TOKEN" in Leave(open_to_all).why and not Leave(open_to_all).asks
+        assert leave_of(here).given and not leave_of(open_to_all).given
+        assert not leave_of(SimpleNamespace()).given
+        assert "DASKAGENTS_TOKEN" in leave_of(open_to_all).why and not leave_of(open_to_all).asks
+        for wrong in ({"Host": "evil.org:8787"}, {"Origin": "https://evil.org"}, {"Host": ""}):
+            assert not leave_of(here, **wrong).given
+        assert leave_of(here, Origin="http://127.0.0.1:8787").given
+        assert not leave_of(here, "/agents/autoload.js").given
         assert not token.is_right("")
         with dask.config.set({"daskagents.token": "älter"}):
-            assert not Leave(here).given and Leave(here).asks  # it may be behind a proxy
+            assert not leave_of(here).given and leave_of(here).asks  # it may be behind a proxy
             monkeypatch.setattr(token, "_wrong", -1e9)
-            leave = Leave(open_to_all)
+            leave = leave_of(open_to_all)
             assert not leave.offer("alter") and not leave.offer("älter")
             monkeypatch.setattr(token, "_wrong", -1e9)
             assert leave.offer("älter") and leave.given
     finally:
         for each in (here, open_to_all):
             each.http_server._sockets[0].close()
+
+
+def test_no_other_page_can_make_up_a_session(cluster2: LocalCluster, tmp_path: Path) -> None:
+    enough = tmp_path / "enough"
+    enough.touch()
+    with Client(cluster2, set_as_default=False) as client:
+        given = {"model": model(), "max_failed": 0.5, "client": client}
+        da.run(town, citizens(), enough=str(enough), **given)
+    page = cluster2.dashboard_link.replace("/status", "/agents")
+    with urlopen(page) as answer:  # it is there
+        assert answer.status == 200
+    with ThreadPoolExecutor() as threads, pytest.raises(OSError):
+        threads.submit(pull_session, url=page).result(60)

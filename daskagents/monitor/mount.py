@@ -7,10 +7,15 @@ entries of the navigation bar; `BokehApplication`; and `Scheduler.http_applicati
 from __future__ import annotations
 
 import logging
+import secrets
 import weakref
 from typing import Any
 
+import dask
+
 ROUTE, ENTRY = "/agents", "agents"
+#: Where Dask's configuration has what its pages are made with.
+_SETTINGS = "distributed.scheduler.dashboard.bokeh-application"
 
 _log = logging.getLogger("daskagents")
 _mounted: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -71,9 +76,12 @@ def _add(scheduler: Any, plugin: Any, prefix: str) -> None:
         doc.template_variables["active_page"] = ENTRY
         make_page(doc, plugin)
 
-    application = BokehApplication(
-        {ROUTE: document}, scheduler, prefix=prefix, template_variables=variables
-    )
+    # signed, so that no other page can make up a session of this one and steer by it
+    signed = {f"{_SETTINGS}.sign_sessions": True, f"{_SETTINGS}.secret_key": secrets.token_bytes()}
+    with dask.config.set(signed):
+        application = BokehApplication(
+            {ROUTE: document}, scheduler, prefix=prefix, template_variables=variables
+        )
     scheduler.http_application.add_application(application)
     application.initialize(IOLoop.current())
     application.start()

@@ -68,12 +68,12 @@ class Choice:
         Whether they may steer runs.
     """
 
-    def __init__(self, plugin: MonitorPlugin) -> None:
+    def __init__(self, plugin: MonitorPlugin, request: Any) -> None:
         self._plugin = plugin
         self.topic = _NEWEST
         self.step: int | None = None
         self.agent: tuple[str, int] | None = None
-        self.leave = Leave(plugin.scheduler)
+        self.leave = Leave(plugin.scheduler, request)
 
     @property
     def run(self) -> RunSeen | None:
@@ -116,8 +116,8 @@ def html(text: str = "", **about: Any) -> Div:
 class Page:
     """The page as one browser shows it."""
 
-    def __init__(self, plugin: MonitorPlugin) -> None:
-        self.plugin, self.choice = plugin, Choice(plugin)
+    def __init__(self, plugin: MonitorPlugin, request: Any) -> None:
+        self.plugin, self.choice = plugin, Choice(plugin, request)
         made = [import_module(f"daskagents.monitor.{name}").View for name in VIEWS]
         # each is made when its tab is first opened: all of them take half a second
         self._makers: list[type[Any]] = made
@@ -200,7 +200,7 @@ def _short(value: Any) -> str:
 
 def make_page(doc: Document, plugin: MonitorPlugin) -> None:
     """Make the page for one browser."""
-    page = Page(plugin)
+    page = Page(plugin, doc.session_context.request)
     page.update()
     # not by Dask's function: it switches checks of Bokeh off, for all threads of the process
     doc.add_periodic_callback(page.update, _EVERY)

@@ -12,6 +12,7 @@ import ipaddress
 import os
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 
@@ -61,6 +62,19 @@ def _servers(scheduler: Any) -> list[Any]:
     return [] if server is None else [server]
 
 
+def asked_here(request: Any) -> bool:
+    """Return whether a page was asked for by an address of this machine, and by no other page.
+
+    Else a page of somebody else, open in the same browser, could steer: by a name that leads here,
+    or by what Bokeh gives to pages that embed it.
+    """
+    headers = request.headers
+    names = [urlsplit(f"//{headers.get('Host', '')}").hostname or ""]
+    if "Origin" in headers:
+        names.append(urlsplit(headers["Origin"]).hostname or "")
+    return all(map(is_loopback, names)) and not str(request.path).endswith("autoload.js")
+
+
 class Leave:
     """Whether one page may steer.
 
@@ -68,6 +82,8 @@ class Leave:
     ----------
     scheduler
         Whose dashboard it is on.
+    request
+        What a browser asked for it with: its ``headers`` and ``path``.
 
     Attributes
     ----------
@@ -77,8 +93,8 @@ class Leave:
         What to do where it may not.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.given = serves_only_here(scheduler) and not expected()
+    def __init__(self, scheduler: Any, request: Any) -> None:
+        self.given = serves_only_here(scheduler) and asked_here(request) and not expected()
         self.why = ""
         if not self.given and expected():
             self.why = "Enter the token to steer runs from this page."
