@@ -214,6 +214,7 @@ def current_client() -> Client | None:
 
 
 def client_at(address: str) -> Client:
+    """Return a client of a scheduler; a `UsageError` if none answers."""
     try:
         return Client(address, set_as_default=False, timeout=_PATIENCE)
     except (OSError, ValueError) as error:

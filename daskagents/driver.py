@@ -38,8 +38,8 @@ from daskagents.reads import AGAIN
 from daskagents.record import Record
 from daskagents.rounds import Rounds, add_alive, fold, paths, remove
 from daskagents.session import Session
-from daskagents.steering.control import Control
 from daskagents.snapshot import Snapshot, heard_of
+from daskagents.steering.control import Control
 from daskagents.store import Store
 from daskagents.tasks import Part, writing
 from daskagents.usage import Tally, Usage, read_tally

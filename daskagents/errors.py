@@ -170,7 +170,7 @@ class AdvanceError(RunError):
 
 
 class StoppedError(RunError):
-    """A run was stopped on purpose: from another shell, a page, or Python; it can be gone on with."""
+    """Somebody has stopped a run: from a shell, a page, or Python; it can be gone on with."""
 
 
 class NotStoredError(RunError):

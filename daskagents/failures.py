@@ -47,11 +47,7 @@ def read_failures(
     """Return why agents failed, a row for each time one did."""
     import xarray as xr  # not above: workers, which only write, would take as long as to start
 
-    rows = [
-        row
-        for row in each_failure(folder, rounds)
-        if agent is None or row["agent"] == agent
-    ]
+    rows = [row for row in each_failure(folder, rounds) if agent is None or row["agent"] == agent]
     columns: dict[str, Any] = {}
     for name in ("round", "step", "agent", *_TEXTS):
         dtype: Any = np.dtypes.StringDType() if name in _TEXTS else np.dtype(np.int64)

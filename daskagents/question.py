@@ -90,7 +90,7 @@ def facts_of(agent: Agent) -> str:
     ...     name: str = ""
     ...     age: int = 0
     >>> facts_of(Voter(name="Ann", age=41))
-    'name: Ann\\nage: 41'
+    'name: Ann\nage: 41'
     """
     lines = []
     for name in agent.__fields__:

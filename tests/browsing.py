@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,8 +93,6 @@ def tab_of(browser: Any, dashboard: str) -> Iterator[Tab]:
         link = dashboard.removesuffix("status") + "agents"
         tab.until(lambda: page.request.get(link).ok)  # the first run brings the page
         page.goto(link)
-        # Bokeh's browser side sends some models as new ones that are known, which does no harm
-        warnings.filterwarnings("ignore", "reference already known")
         yield tab
         assert tab.wrong == []
     finally:

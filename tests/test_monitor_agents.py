@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bridge_town import SCRIPT, SIZE, citizens, model, town
 from browsing import Running, Tab, tab_of
 from distributed import Client, LocalCluster
-from town import SCRIPT, SIZE, citizens, model, town
 
 import daskagents as da
 

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 import xarray as xr
+from bridge_town import SIZE, citizens, town
+from bridge_town import model as town_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from town import SIZE, citizens, town
-from town import model as town_model
 from worlds import drawn
 
 import daskagents as da

@@ -11,9 +11,9 @@ from urllib.request import urlopen
 
 import dask
 import pytest
+from bridge_town import SCRIPT, citizens, model, town
 from browsing import Running, tab_of
 from distributed import Client, LocalCluster
-from town import SCRIPT, citizens, model, town
 from worlds import events
 
 import daskagents as da

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bridge_town import citizens, model, town
 from browsing import Running, Tab, tab_of
 from conftest import start_workers
 from distributed import Client, LocalCluster
-from town import citizens, model, town
 from worlds import same
 
 import daskagents as da
