@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,9 +211,4 @@ def _dataset(ground: Ground, ids: NDArray[np.int64], told: Sequence[Told]) -> xr
     return found.load(scheduler="threads")
 
 
-def folder_of(run: Path) -> Path:
-    """Return where the answers of surveys are in a run directory."""
-    return run / "surveys"
-
-
-__all__ = ["OUTSIDE", "Ground", "ask", "folder_of"]
+__all__ = ["OUTSIDE", "Ground", "ask"]
